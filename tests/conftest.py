@@ -1,0 +1,104 @@
+"""Rules of the whole suite.
+
+- With ``CI=true`` nothing may skip: a missing tool is a failure there, elsewhere a skip that names the mend.
+- Without Channels, modules that import it (or our rooms that need it) and tests marked ``channels`` are left
+  out, not skipped. In CI that is allowed only where ``UPDATE_PIPELINE_WITHOUT_CHANNELS=1`` says it is meant.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+from collections.abc import Generator, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
+HAS_CHANNELS = find_spec("channels") is not None
+WITHOUT_CHANNELS_IS_MEANT = os.environ.get("UPDATE_PIPELINE_WITHOUT_CHANNELS") == "1"
+NEEDS_CHANNELS = (
+    "channels",
+    "daphne",
+    "django_update_pipeline.consumers",
+    "django_update_pipeline.transports.channels",
+)
+
+_left_out: list[str] = []
+
+
+def _imports_channels(path: Path) -> bool:
+    """Whether the module imports, at its top level, something that needs Channels."""
+    names: list[str] = []
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return any(name == need or name.startswith(f"{need}.") for name in names for need in NEEDS_CHANNELS)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if IN_CI and not HAS_CHANNELS and not WITHOUT_CHANNELS_IS_MEANT:
+        raise pytest.UsageError(
+            "Channels is not installed: install the channels extra or set UPDATE_PIPELINE_WITHOUT_CHANNELS=1"
+        )
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    if HAS_CHANNELS or not collection_path.match("test_*.py") or not _imports_channels(collection_path):
+        return None
+    _left_out.append(collection_path.name)
+    return True
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if HAS_CHANNELS:
+        return
+    out = [item for item in items if item.get_closest_marker("channels")]
+    if out:
+        config.hook.pytest_deselected(items=out)
+        items[:] = [item for item in items if not item.get_closest_marker("channels")]
+
+
+def pytest_report_collectionfinish() -> str | None:
+    if HAS_CHANNELS:
+        return None
+    return f"Channels is not installed; left out: {', '.join(sorted(_left_out)) or 'no module'}"
+
+
+def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if IN_CI and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        report.outcome = "failed"
+        report.longrepr = f"With CI=true nothing may skip, but this did: {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    _fail_if_skipped(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    _fail_if_skipped(report)
+    return report
+
+
+if HAS_CHANNELS:
+
+    @pytest.fixture(autouse=True)
+    def _fresh_channel_layers() -> Iterator[None]:
+        """Channels caches its layers; one made on an earlier test's loop must not meet the next test's."""
+        yield
+        from channels.layers import channel_layers
+
+        channel_layers.backends.clear()
