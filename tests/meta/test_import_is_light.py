@@ -10,7 +10,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = ("django", "channels", "daphne", "twisted", "asgiref", "redis", "uvicorn", "prometheus_client", "rich")
+HEAVY = (
+    "django",
+    "channels",
+    "daphne",
+    "twisted",
+    "asgiref",
+    "redis",
+    "uvicorn",
+    "prometheus_client",
+    "rich",
+)
 
 
 def loaded_by(statement: str) -> set[str]:

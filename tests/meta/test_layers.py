@@ -38,7 +38,9 @@ def test_the_contract_of_the_floors_names_every_room() -> None:
     config.read(ROOT / "setup.cfg", encoding="utf-8")
     floors = config["importlinter:contract:floors"]
     assert floors["exhaustive"] == "True"
-    named = set(floors["layers"].replace("(", " ").replace(")", " ").replace(":", " ").replace("|", " ").split())
+    named = set(
+        floors["layers"].replace("(", " ").replace(")", " ").replace(":", " ").replace("|", " ").split()
+    )
     package = ROOT / "django_update_pipeline"
     rooms = {path.stem for path in package.glob("*.py")} | {
         path.name for path in package.iterdir() if (path / "__init__.py").exists()

@@ -34,5 +34,7 @@ def test_the_package_is_typed() -> None:
 
 def test_star_import_works_without_django_settings() -> None:
     program = "from django_update_pipeline import *; print(UpdatePipeline.__name__)"
-    result = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=30)
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=30
+    )
     assert result.stdout.strip() == "UpdatePipeline", result.stderr

@@ -52,7 +52,11 @@ print("delivered")
 
 def run(*command: str | Path, cwd: Path) -> str:
     """Run ``command`` without this environment's Python variables; its output, or a failure that shows it."""
-    env = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "DJANGO", "VIRTUAL_ENV"))}
+    env = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("PYTHON", "DJANGO", "VIRTUAL_ENV"))
+    }
     done = subprocess.run(
         [str(part) for part in command], cwd=cwd, env=env, capture_output=True, text=True, timeout=280
     )
@@ -98,7 +102,11 @@ def test_the_wheel_states_its_licence_python_and_extras(distributions: tuple[Pat
     assert "Requires-Python: >=3.11" in lines
     extras = {line.removeprefix("Provides-Extra: ") for line in lines if line.startswith("Provides-Extra: ")}
     assert extras == {"channels", "redis", "prometheus", "cli", "uvicorn", "all"}
-    core = {line.split()[1].split(">")[0] for line in lines if line.startswith("Requires-Dist") and "extra" not in line}
+    core = {
+        line.split()[1].split(">")[0]
+        for line in lines
+        if line.startswith("Requires-Dist") and "extra" not in line
+    }
     assert core == {"Django", "pluggy", "msgspec"}
 
 
@@ -106,7 +114,14 @@ def test_the_sdist_holds_the_tests_the_example_and_the_benchmarks(distributions:
     with tarfile.open(distributions[1]) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert source_files() <= names
-    for wanted in ("tests/conftest.py", "benchmarks/yardstick_app.py", "tox.ini", "setup.cfg", "LICENSE", "dev.py"):
+    for wanted in (
+        "tests/conftest.py",
+        "benchmarks/yardstick_app.py",
+        "tox.ini",
+        "setup.cfg",
+        "LICENSE",
+        "dev.py",
+    ):
         assert wanted in names
     assert not [name for name in names if "__pycache__" in name or name.endswith(".sqlite3")]
 
@@ -117,7 +132,16 @@ def test_a_program_runs_from_the_wheel_in_an_empty_folder(
     """Core dependencies only, a virtual environment of its own, nothing of the clone in reach."""
     run(sys.executable, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
     python = tmp_path / "venv" / "bin" / "python"
-    run(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", distributions[0], cwd=tmp_path)
+    run(
+        python,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        distributions[0],
+        cwd=tmp_path,
+    )
     work = tmp_path / "empty"
     work.mkdir()
     (work / "program.py").write_text(PROGRAM, encoding="utf-8")
