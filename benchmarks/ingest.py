@@ -44,7 +44,7 @@ def large_state(number: int) -> dict[str, object]:
     """A nested state of about 4 KB of JSON, shaped like the example's frontend state."""
     state = small_state(number)
     state["skills"] = {f"skill_{i}": {"level": i + number % 5, "experience": i * 13.5} for i in range(20)}
-    state["emotions"] = {name: (number % 10) / 10 for name in ("joy", "trust", "fear", "anger", "surprise")}
+    state["emotions"] = dict.fromkeys(("joy", "trust", "fear", "anger", "surprise"), number % 10 / 10)
     state["relationships"] = [
         {"agent_id": f"agent_{i:03d}", "trust": i / 20, "attraction": (i * 3 % 10) / 10, "status": "friends"}
         for i in range(20)

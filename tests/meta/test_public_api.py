@@ -13,7 +13,7 @@ SHIPPED = Path(__file__).with_name("public_api.txt")
 
 
 def test_the_public_names_are_those_of_the_snapshot() -> None:
-    """After a deliberate change, write the new list to tests/meta/public_api.txt (one name a line, sorted)."""
+    """After a deliberate change, write the new list, one name a line and sorted, to the file."""
     assert sorted(django_update_pipeline.__all__) == SHIPPED.read_text(encoding="utf-8").split()
 
 

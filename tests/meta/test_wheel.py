@@ -39,7 +39,10 @@ async def main():
     async with UpdatePipeline() as pipeline:
         assert await pipeline.register_websocket("c1", socket)
         pipeline.queue_agent_update(
-            agent_id="agent_001", update_type="state_change", data={"mood": 0.5}, priority=UpdatePriority.NORMAL
+            agent_id="agent_001",
+            update_type="state_change",
+            data={"mood": 0.5},
+            priority=UpdatePriority.NORMAL,
         )
         async with asyncio.timeout(10):
             while not any("agent_001" in frame for frame in socket.frames):
