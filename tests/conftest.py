@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import os
+import shutil
 from collections.abc import Generator, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -91,6 +92,17 @@ def pytest_make_collect_report(
     report = yield
     _fail_if_skipped(report)
     return report
+
+
+@pytest.fixture(scope="session")
+def chromium_path() -> str:
+    """The browser of the end-to-end tests: ``$CHROMIUM``, or the first found on the PATH."""
+    for name in (os.environ.get("CHROMIUM"), "chromium", "chromium-browser", "google-chrome"):
+        if name and (path := shutil.which(name)):
+            return path
+    pytest.skip(
+        "no chromium on the PATH (Debian: apt-get install --no-install-recommends chromium; or set CHROMIUM)"
+    )
 
 
 if HAS_CHANNELS:
