@@ -26,8 +26,6 @@ NEEDS_CHANNELS = (
     "django_update_pipeline.transports.channels",
 )
 
-_left_out: list[str] = []
-
 
 def _imports_channels(path: Path) -> bool:
     """Whether the module imports, at its top level, something that needs Channels."""
@@ -50,7 +48,6 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
     if HAS_CHANNELS or not collection_path.match("test_*.py") or not _imports_channels(collection_path):
         return None
-    _left_out.append(collection_path.name)
     return True
 
 
@@ -63,10 +60,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if not item.get_closest_marker("channels")]
 
 
-def pytest_report_collectionfinish() -> str | None:
+def pytest_report_header() -> str | None:
     if HAS_CHANNELS:
         return None
-    return f"Channels is not installed; left out: {', '.join(sorted(_left_out)) or 'no module'}"
+    modules = sorted(path for path in Path(__file__).parent.rglob("test_*.py") if _imports_channels(path))
+    names = ", ".join(path.name for path in modules) or "no module"
+    return f"Channels is not installed; left out, beside tests marked 'channels': {names}"
 
 
 def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
