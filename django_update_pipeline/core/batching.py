@@ -1,0 +1,195 @@
+"""When a batch is due, and how large it is.
+
+`AdaptiveBatching` is the policy; a plugin may put another in its place. `BatchProcessor` joins it to the
+queue and carries the founding names (`max_batch_size`, `pending_updates`, ...).
+
+Law W1 (idle): the first update after a quiet window is due at once. Law W2 (busy): after a flush its class
+pauses 1 ms, doubling with each flush up to the class's window, counted from the flush's start. Law W3
+(urgent): CRITICAL never pauses. Law W4 (size): a batch has 1 to `max_batch_size` updates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Protocol
+
+from ..exceptions import ConfigurationError
+from .config import BatchingConfig
+from .messages import PRIORITIES, UpdateMessage, UpdatePriority
+from .priority_queue import PriorityQueue
+
+FIRST_PAUSE_S = 0.001
+
+#: Each class's window as a multiple of `batch_timeout_ms`.
+WINDOW_FACTORS = (0.0, 0.5, 1.0, 4.0)
+
+NEVER = float("inf")
+
+
+class BatchingPolicy(Protocol):
+    """Decides when a batch is due and how many updates it may take. Called under the door's lock."""
+
+    max_batch_size: int
+    batch_timeout_ms: float
+
+    def windows_s(self) -> tuple[float, float, float, float]:
+        """Each class's window in seconds; also its distance to the deadline in the queue."""
+
+    def due_at(self, priority: UpdatePriority, now: float) -> float:
+        """When an update that arrives now should be flushed, in monotonic seconds."""
+
+    def limit(self) -> int:
+        """How many updates the next batch may take."""
+
+    def flushed(self, classes: Iterable[UpdatePriority], now: float) -> None:
+        """A flush that began at `now` took updates of these classes and left nothing ready behind."""
+
+    def measured(self, size: int, duration_s: float) -> None:
+        """A batch of `size` updates took so long until the last ready connection had been handed it."""
+
+
+class AdaptiveBatching:
+    """Flushes at once when idle, coalesces when busy, and keeps one flush near `target_flush_ms`.
+
+    The size adapts so that a CRITICAL update never waits long behind a batch that is being handed out:
+    with many connections a batch gets smaller, down to one update; with few it grows to `max_batch_size`.
+    """
+
+    def __init__(self, config: BatchingConfig | None = None) -> None:
+        config = config or BatchingConfig()
+        self.max_batch_size = config.max_batch_size
+        self.batch_timeout_ms = config.batch_timeout_ms
+        self.target_s = config.target_flush_ms / 1000
+        self._pause = [0.0] * len(PRIORITIES)
+        self._flushed_at = [-NEVER] * len(PRIORITIES)
+        self._cost_s = 0.0  # smoothed, per update
+
+    def windows_s(self) -> tuple[float, float, float, float]:
+        base = self.batch_timeout_ms / 1000
+        a, b, c, d = (factor * base for factor in WINDOW_FACTORS)
+        return a, b, c, d
+
+    def due_at(self, priority: UpdatePriority, now: float) -> float:
+        if not priority:
+            return now
+        since = now - self._flushed_at[priority]
+        window = self.batch_timeout_ms / 1000 * WINDOW_FACTORS[priority]
+        if since >= window:
+            self._pause[priority] = 0.0
+            return now
+        pause = self._pause[priority]
+        return now if since >= pause else now - since + min(pause, window)
+
+    def limit(self) -> int:
+        if self._cost_s <= 0.0:
+            return self.max_batch_size
+        return max(1, min(self.max_batch_size, int(self.target_s / self._cost_s)))
+
+    def flushed(self, classes: Iterable[UpdatePriority], now: float) -> None:
+        base = self.batch_timeout_ms / 1000
+        for priority in classes:
+            window = base * WINDOW_FACTORS[priority]
+            self._pause[priority] = min(window, max(FIRST_PAUSE_S, 2 * self._pause[priority]))
+            self._flushed_at[priority] = now
+
+    def measured(self, size: int, duration_s: float) -> None:
+        if size:
+            self._cost_s += 0.2 * (duration_s / size - self._cost_s)
+
+
+class PendingView:
+    """The updates of one priority that wait: a queue with `len()`, iteration and `clear()`."""
+
+    def __init__(self, processor: BatchProcessor, priority: UpdatePriority) -> None:
+        self._processor = processor
+        self._priority = priority
+
+    def __len__(self) -> int:
+        return self._processor.queue.pending_by_priority()[self._priority]
+
+    def __iter__(self) -> Iterator[UpdateMessage]:
+        waiting = [u for chain in list(self._processor.queue.chains.values()) for u in list(chain.updates)]
+        return iter(sorted((u for u in waiting if u.priority == self._priority), key=lambda u: u.accepted_at))
+
+    def clear(self) -> None:
+        """Gives up what waits with this priority; it is counted as cleared. A batch that is out stays."""
+        self._processor.clear(self._priority)
+
+
+class BatchProcessor:
+    """The queue and the policy together: what is due when, and the next batch.
+
+    `clear` is handed in by the runtime, because it has to pass the door that guards the queue; the core's
+    own is the queue's.
+    """
+
+    def __init__(self, policy: BatchingPolicy | None = None) -> None:
+        self.policy: BatchingPolicy = policy or AdaptiveBatching()
+        self.queue = PriorityQueue(self.policy.windows_s())
+        self.next_due = NEVER
+        self.pending_updates: Mapping[UpdatePriority, PendingView] = {
+            priority: PendingView(self, priority) for priority in PRIORITIES
+        }
+        self.clear: Callable[[UpdatePriority], object] = self.queue.clear
+
+    @property
+    def max_batch_size(self) -> int:
+        """How many updates one flush may take, 1 or more; takes effect with the next batch."""
+        return self.policy.max_batch_size
+
+    @max_batch_size.setter
+    def max_batch_size(self, value: int) -> None:
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ConfigurationError(f"max_batch_size is {value!r}: give an integer of 1 or more", path="max_batch_size")
+        self.policy.max_batch_size = value
+
+    @property
+    def batch_timeout_ms(self) -> float:
+        """NORMAL's window in milliseconds, 0 or more; takes effect with the next update."""
+        return self.policy.batch_timeout_ms
+
+    @batch_timeout_ms.setter
+    def batch_timeout_ms(self, value: float) -> None:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 60_000:
+            raise ConfigurationError(
+                f"batch_timeout_ms is {value!r}: give milliseconds from 0 to 60000", path="batch_timeout_ms"
+            )
+        self.policy.batch_timeout_ms = float(value)
+        self.queue.windows_s = self.policy.windows_s()
+
+    def get_pending_count(self) -> dict[UpdatePriority, int]:
+        """How many updates wait, by priority."""
+        return self.queue.pending_by_priority()
+
+    def accept(self, update: UpdateMessage) -> None:
+        """Takes an update in and notes when it is due."""
+        if self.queue.accept(update):
+            due = self.policy.due_at(update.priority, update.accepted_at)
+            if due < self.next_due:
+                self.next_due = due
+
+    def take_due(self, now: float) -> list[UpdateMessage]:
+        """The next batch if one is due, else an empty list; `next_due` then says when to ask again."""
+        queue = self.queue
+        if queue.wake_up(now):
+            self.next_due = now
+        if self.next_due > now:
+            return []
+        batch = queue.take(self.policy.limit())
+        if queue.has_ready():
+            self.next_due = now
+        else:
+            self.next_due = NEVER
+            if batch:
+                self.policy.flushed({update.priority for update in batch}, now)
+        return batch
+
+    def released(self, now: float) -> None:
+        """A batch was settled: what its agents held back is due at once."""
+        if self.next_due > now and self.queue.has_ready():
+            self.next_due = now
+
+    def wait_until(self) -> float:
+        """When to ask again: the next due time or the end of the next back-off, `inf` for neither."""
+        wake_up = self.queue.next_wake_up()
+        return self.next_due if wake_up is None else min(self.next_due, wake_up)

@@ -1,0 +1,37 @@
+"""A batch as it is handed to a transport: frozen, encoded, with an id under which it is retried.
+
+Law Q4 (frozen): a publication does not change once made; its retries carry the same id, and a store that has
+applied an id ignores it.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from .messages import Channels, UpdateKind, UpdatePriority
+
+__all__ = ["Change", "Publication", "UpdateKind"]
+
+
+class Change(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One update, ready to be applied.
+
+    `content` is compact JSON: the whole state for REPLACE, the fields to set for MERGE (with `unset` the
+    ones to remove), `{}` for REMOVE, the event's data for EVENT. `timestamp` is Unix seconds.
+    """
+
+    kind: UpdateKind
+    agent_id: str
+    channels: Channels
+    update_type: str
+    content: bytes
+    unset: tuple[str, ...]
+    timestamp: float
+    priority: UpdatePriority
+
+
+class Publication(msgspec.Struct, frozen=True, array_like=True):
+    """Changes that are applied together, in order."""
+
+    id: str
+    changes: tuple[Change, ...]

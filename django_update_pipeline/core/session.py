@@ -1,0 +1,280 @@
+"""A classic connection's position: what it has been told, and what comes next.
+
+A connection that keeps up shares its frames with all others of the same channels (`ClassicRenderer.live`); one
+that fell behind, or is new, goes through the store at its own pace (`CatchUp`). Either way its backlog is a few
+integers, never a queue, and each frame is read from the store at the moment it is written.
+
+Laws (design, section 6):
+
+- Law C1 (fresh): what is written is the agent as it is now, whole; no field ever goes back.
+- Law C2 (parts): fix the target, the head; send every agent changed up to it, once, as it is now; then the
+  events up to it, in order; and with them the position. Only the target, a cursor and positions are remembered.
+- Law C4 (turn): for all channels of a socket, state first, then events.
+- Law C7 (classic): each changed agent's full state, then each event; missed events are told by a
+  `system_notification` of level `warning`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from . import frames
+from .store import AgentState, ChannelStore, Event, Store
+
+#: Every connection is on this channel; clients can't name it.
+SYSTEM_CHANNEL = "update_pipeline.system"
+SYSTEM_EVENT = "system_notification"
+
+#: More frames than this are not shared but read one by one, so that no writer holds the loop for long.
+MAX_LIVE_FRAMES = 256
+
+
+class LiveFrames(msgspec.Struct, frozen=True):
+    """What brings a connection from one position to the head: state frames, then event frames."""
+
+    to: int
+    texts: list[str]
+    state_count: int
+    event_offsets: list[int]
+
+
+class TooFarBehind(Exception):
+    """The store has forgotten removals this position has not seen: the client must start afresh."""
+
+
+class ClassicRenderer:
+    """Makes classic frames from the store; each agent's and event's text is made once per change."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._live: dict[tuple[tuple[str, ...], int], LiveFrames | None] = {}
+        self._events: dict[int, str] = {}
+        self._head = -1
+
+    def state(self, agent: AgentState) -> str:
+        """An agent's full state, as it is now."""
+        rendered = agent.rendered
+        if rendered is None or rendered[0] != agent.changed:
+            text = frames.agent_update(agent.agent_id, agent.update_type, agent.text().decode(), agent.timestamp)
+            agent.rendered = rendered = (agent.changed, text)
+        return rendered[1]
+
+    def removal(self, agent_id: str, timestamp: float) -> str:
+        """An agent's removal: `data` is empty."""
+        return frames.agent_update(agent_id, "state_removed", "{}", timestamp)
+
+    def event(self, event: Event) -> str:
+        """An event's frame."""
+        data = event.data.decode()
+        if event.update_type == SYSTEM_EVENT:
+            return (
+                f'{{"type":"system_notification",{data[1:-1]},"timestamp":{frames.timestamp_text(event.timestamp)}}}'
+            )
+        return frames.agent_update(event.agent_id, event.update_type, data, event.timestamp)
+
+    def live(self, channels: tuple[str, ...], position: int) -> LiveFrames | None:
+        """The shared frames from a position to the head; None if they are too many to share.
+
+        Cost: O(answer) for the first connection of these channels and position, a look-up for the others.
+        """
+        if self._head != self.store.head:
+            self._head = self.store.head
+            self._live.clear()
+            self._events.clear()
+        key = (channels, position)
+        try:
+            return self._live[key]
+        except KeyError:
+            result = self._live[key] = self._render(channels, position)
+            return result
+
+    def _render(self, channels: tuple[str, ...], position: int) -> LiveFrames | None:
+        store = self.store
+        texts: list[str] = []
+        events: dict[int, Event] = {}
+        seen: set[tuple[str, int]] = set()
+        for name in channels:
+            channel = store.channels.get(name)
+            if channel is None or channel.changed_at <= position:
+                continue
+            if position < channel.floor:
+                return None
+            texts += [self.removal(agent_id, removed_at) for agent_id, removed_at in channel.gone_since(position)]
+            for agent in channel.agents_changed_since(position):
+                if (agent.agent_id, agent.changed) not in seen:
+                    seen.add((agent.agent_id, agent.changed))
+                    texts.append(self.state(agent))
+            if channel.events_until(position) < channel.evicted:
+                return None  # some events are gone: the slow path counts them
+            for event in channel.events_between(position, store.head):
+                events[event.offset] = event
+            if len(texts) + len(events) > MAX_LIVE_FRAMES:
+                return None
+        state_count = len(texts)
+        offsets = sorted(events)
+        for offset in offsets:
+            text = self._events.get(offset)
+            if text is None:
+                text = self._events[offset] = self.event(events[offset])
+            texts.append(text)
+        return LiveFrames(store.head, texts, state_count, offsets)
+
+
+class CatchUp:
+    """One pass through the store for a connection that is behind (Law C2)."""
+
+    __slots__ = ("cursor", "gone", "index", "joined", "positions", "seen", "target")
+
+    def __init__(self) -> None:
+        self.target = 0
+        self.index = 0  # which channel's states are being sent; past the last one: events
+        self.cursor = 0  # the creation offset of the agent sent last
+        self.gone: list[tuple[str, float]] | None = None  # the channel's removals still to be told, last first
+        self.positions: dict[str, int] = {}  # by channel; -1 has seen nothing
+        self.joined: dict[str, int] = {}  # channels subscribed to in this pass: their events begin here
+        self.seen: dict[str, int] = {}  # by channel: how many of its events were told or are not due
+
+
+class ClassicSession:
+    """Where one classic connection stands. Belongs to the pipeline's loop.
+
+    `position` is valid for all its channels while `catch_up` is None.
+    """
+
+    __slots__ = ("catch_up", "channels", "event_offset", "position", "renderer", "store", "time")
+
+    def __init__(self, renderer: ClassicRenderer, channels: tuple[str, ...], time: Callable[[], float]) -> None:
+        self.renderer = renderer
+        self.store = renderer.store
+        self.time = time
+        self.channels: tuple[str, ...] = ()
+        self.position = self.event_offset = self.store.head
+        self.catch_up: CatchUp | None = None
+        self.subscribe(channels)
+
+    def subscribe(self, channels: tuple[str, ...]) -> None:
+        """Adds channels: each begins with every agent's newest state, and with the events from now on."""
+        new = [name for name in channels if name not in self.channels]
+        if not new:
+            return
+        self.fall_behind()
+        catch_up = self.catch_up
+        assert catch_up is not None
+        self.channels = tuple(sorted((*self.channels, *new)))
+        for name in new:
+            catch_up.positions[name] = -1
+            catch_up.joined[name] = self.store.head
+            catch_up.seen[name] = self.store.channel(name).event_count
+
+    def unsubscribe(self, channels: tuple[str, ...]) -> None:
+        """Takes channels off: from the next frame on nothing of them is sent."""
+        self.channels = tuple(name for name in self.channels if name not in channels)
+        if self.catch_up is not None:
+            for name in channels:
+                self.catch_up.positions.pop(name, None)
+            self.catch_up.index = self.catch_up.cursor = 0
+            self.catch_up.gone = None
+
+    def has_news(self) -> bool:
+        """Whether there is something to send."""
+        if self.catch_up is not None:
+            return True
+        get = self.store.channels.get
+        position = self.position
+        for name in self.channels:
+            channel = get(name)
+            if channel is not None and channel.changed_at > position:
+                return True
+        return False
+
+    def sent(self, live: LiveFrames, count: int) -> None:
+        """Notes how many of the shared frames were written."""
+        if count == len(live.texts):
+            self.position = self.event_offset = live.to
+            return
+        if count > live.state_count:
+            self.event_offset = live.event_offsets[count - live.state_count - 1]
+        self.fall_behind()
+
+    def fall_behind(self) -> None:
+        """Begins a pass through the store up to the head (or begins it again)."""
+        head = self.store.head
+        catch_up = self.catch_up
+        if catch_up is None:
+            catch_up = self.catch_up = CatchUp()
+            for name in self.channels:
+                catch_up.positions[name] = self.position
+                catch_up.seen[name] = self.store.channel(name).events_until(self.event_offset)
+        catch_up.target = head
+        catch_up.index = catch_up.cursor = 0
+        catch_up.gone = None
+
+    def next_frame(self) -> str | None:
+        """The next frame of the pass, read from the store now; None ends the pass.
+
+        Raises:
+            TooFarBehind: the channel's tombstones were compacted past this position.
+        """
+        catch_up = self.catch_up
+        assert catch_up is not None
+        while catch_up.index < len(self.channels):
+            frame = self._next_state(catch_up, self.store.channel(self.channels[catch_up.index]))
+            if frame is not None:
+                return frame
+            catch_up.index += 1
+            catch_up.cursor = 0
+            catch_up.gone = None
+        frame = self._next_event(catch_up)
+        if frame is None:
+            self.position = self.event_offset = catch_up.target
+            self.catch_up = None
+        return frame
+
+    def _next_state(self, catch_up: CatchUp, channel: ChannelStore) -> str | None:
+        position = catch_up.positions[channel.name]
+        if catch_up.gone is None:
+            if 0 <= position < channel.floor:
+                raise TooFarBehind
+            catch_up.gone = channel.gone_since(position)[::-1] if position >= 0 else []
+        while catch_up.gone:
+            agent_id, timestamp = catch_up.gone.pop()
+            if agent_id not in channel.agents:
+                return self.renderer.removal(agent_id, timestamp)
+        for agent in channel.scan(catch_up.cursor, catch_up.target):
+            catch_up.cursor = agent.created
+            if agent.changed > position:
+                return self.renderer.state(agent)
+        return None
+
+    def _next_event(self, catch_up: CatchUp) -> str | None:
+        found: Event | None = None
+        missed = 0
+        holders: list[str] = []
+        for name in self.channels:
+            channel = self.store.channel(name)
+            after = max(self.event_offset, catch_up.joined.get(name, 0))
+            lost = channel.events_until(after) - catch_up.seen[name]
+            if lost > 0:
+                missed += lost
+                catch_up.seen[name] += lost
+            event = channel.next_event(after)
+            if event is None or event.offset > catch_up.target:
+                continue
+            if found is None or event.offset < found.offset:
+                found, holders = event, [name]
+            elif event.offset == found.offset:
+                holders.append(name)
+        if missed:
+            return frames.system_notification(
+                "warning",
+                f"{missed} event(s) were missed: this connection was slower than the server's bounded history",
+                self.time(),
+            )
+        if found is None:
+            return None
+        self.event_offset = found.offset
+        for name in holders:
+            catch_up.seen[name] += 1
+        return self.renderer.event(found)
