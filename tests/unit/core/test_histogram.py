@@ -1,0 +1,154 @@
+"""Latency histogram and recorder by example; laws in tests/property/test_histogram_laws.py."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+
+import pytest
+
+from django_update_pipeline.core.histogram import (
+    LARGEST_S,
+    SMALLEST_S,
+    LatencyHistogram,
+    LatencyRecorder,
+    summary_ms,
+)
+from django_update_pipeline.core.messages import UpdatePriority
+
+
+def histogram(*values_s: float) -> LatencyHistogram:
+    made = LatencyHistogram()
+    for value_s in values_s:
+        made.record(value_s)
+    return made
+
+
+def test_an_empty_histogram_answers_zero():
+    empty = histogram()
+    assert (empty.count, empty.sum_s, empty.max_s, empty.mean_s) == (0, 0.0, 0.0, 0.0)
+    assert empty.percentile(99) == 0.0
+
+
+def test_percentiles_are_within_two_percent():
+    thousand = histogram(*(n / 1000 for n in range(1, 1001)))
+    assert thousand.count == 1000
+    assert thousand.mean_s == pytest.approx(0.5005)
+    assert thousand.percentile(50) == pytest.approx(0.5, rel=0.02)
+    assert thousand.percentile(95) == pytest.approx(0.95, rel=0.02)
+    assert thousand.percentile(99) == pytest.approx(0.99, rel=0.02)
+    assert thousand.percentile(100) == pytest.approx(1.0, rel=0.02)
+
+
+def test_the_median_of_two_is_the_lower_and_rank_zero_is_the_least():
+    two = histogram(0.010, 0.020)
+    assert two.percentile(50) == pytest.approx(0.010, rel=0.02)
+    assert two.percentile(51) == pytest.approx(0.020, rel=0.02)
+    assert two.percentile(0) == pytest.approx(0.010, rel=0.02)
+
+
+def test_buckets_around_one_second_are_as_fine_as_others():
+    """Truncating a negative logarithm towards zero would make one bucket of twice the width there."""
+    assert histogram(0.962, 1.038).percentile(50) == pytest.approx(0.962, rel=0.02)
+
+
+def test_several_percentiles_come_in_the_order_they_were_asked():
+    values = histogram(0.001, 0.01, 0.1)
+    assert values.percentiles((99, 1, 50, 99)) == [
+        values.percentile(99),
+        values.percentile(1),
+        values.percentile(50),
+        values.percentile(99),
+    ]
+
+
+@pytest.mark.parametrize("value_s", [0.0, 1e-9, SMALLEST_S])
+def test_tiny_durations_share_a_bucket(value_s):
+    assert histogram(value_s).percentile(50) == value_s
+
+
+@pytest.mark.parametrize("value_s", [LARGEST_S, 5000.0, 9e8])
+def test_huge_durations_are_answered_by_the_maximum(value_s):
+    assert histogram(value_s).percentile(50) == value_s
+
+
+def test_no_answer_is_above_the_maximum():
+    assert histogram(0.0100).percentile(99) <= 0.0100
+
+
+@pytest.mark.parametrize("value_s", [math.nan, math.inf, 1e9, -math.inf, -0.001])
+def test_what_is_no_duration_is_rejected_and_counted(value_s):
+    spoiled = histogram(value_s, 0.5)
+    assert (spoiled.count, spoiled.rejected_count, spoiled.sum_s, spoiled.max_s) == (1, 1, 0.5, 0.5)
+
+
+@pytest.mark.parametrize("p", [-1, 100.1, math.nan])
+def test_a_percentile_outside_0_to_100_is_refused(p):
+    with pytest.raises(ValueError, match="give 99, not"):
+        histogram(1.0).percentile(p)
+
+
+def test_merging_adds_and_leaves_the_other_alone():
+    left, right = histogram(0.1, math.nan), histogram(0.2, 0.3)
+    left.merge(right)
+    assert (left.count, left.rejected_count, left.max_s) == (3, 1, 0.3)
+    assert left.sum_s == pytest.approx(0.6)
+    left.record(0.4)
+    assert right.count == 2
+
+
+def test_clearing_forgets_all():
+    cleared = histogram(0.1, math.nan)
+    cleared.clear()
+    assert summary_ms(cleared) == summary_ms(LatencyHistogram())
+    assert cleared.rejected_count == 0
+
+
+def test_its_memory_is_fixed():
+    full = histogram(*(1e-7 * 1.01**n for n in range(2500)))
+    counts = full._counts
+    assert len(counts) == len(LatencyHistogram()._counts)
+    assert sys.getsizeof(counts) + 28 * len(set(counts)) < 20_000
+
+
+# -- the recorder
+
+
+def test_a_recorder_tells_overall_and_each_priority_in_milliseconds():
+    recorder = LatencyRecorder()
+    recorder.record(UpdatePriority.CRITICAL, 0.001)
+    recorder.record(UpdatePriority.LOW, 0.100)
+    recorder.histogram(UpdatePriority.LOW).record(0.100)
+    shown = recorder.snapshot_ms()
+    assert shown["count"] == 3
+    assert shown["average_latency_ms"] == pytest.approx(67.0)
+    assert shown["p50_latency_ms"] == pytest.approx(100.0, rel=0.02)
+    assert shown["p99_latency_ms"] == pytest.approx(100.0, rel=0.02)
+    assert shown["max_latency_ms"] == pytest.approx(100.0)
+    assert list(shown["by_priority"]) == [priority.label for priority in UpdatePriority]
+    assert shown["by_priority"]["critical"]["p95_latency_ms"] == pytest.approx(1.0, rel=0.02)
+    assert shown["by_priority"]["low"]["count"] == 2
+    assert shown["by_priority"]["high"] == summary_ms(LatencyHistogram())
+    assert json.loads(json.dumps(shown, allow_nan=False)) == shown
+
+
+def test_a_value_leaves_the_snapshot_with_the_second_rotation():
+    recorder = LatencyRecorder()
+    recorder.record(UpdatePriority.NORMAL, 1.0)
+    recorder.rotate()
+    recorder.record(UpdatePriority.NORMAL, 0.5)
+    assert recorder.snapshot_ms()["count"] == 2
+    recorder.rotate()
+    assert recorder.snapshot_ms()["count"] == 1
+    assert recorder.snapshot_ms()["max_latency_ms"] == 500.0
+    recorder.rotate()
+    assert recorder.snapshot_ms()["count"] == 0
+
+
+def test_a_priority_s_histogram_stays_the_same_object_through_rotations():
+    recorder = LatencyRecorder()
+    record = recorder.histogram(UpdatePriority.HIGH).record
+    recorder.rotate()
+    record(0.25)
+    assert recorder.snapshot_ms()["by_priority"]["high"]["count"] == 1
