@@ -1,0 +1,19 @@
+#!/usr/bin/env python
+"""Django's command line for the example project."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main() -> None:
+    """Runs the command of the command line with the settings of the example."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "dating_show.settings")
+    from django.core.management import execute_from_command_line
+
+    execute_from_command_line(sys.argv)
+
+
+if __name__ == "__main__":
+    main()
