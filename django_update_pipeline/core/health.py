@@ -1,0 +1,256 @@
+"""How well the pipeline does: measurements in, a score from 0 to 100, a status and sentences out.
+
+Lives here: the table of deductions and the sums. Not here: measuring (the shell fills ``HealthInput``) and
+plugins' own checks (the shell asks them and passes their verdicts in). Each sentence says what is wrong, with
+its figure, and what mends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final, Literal, TypedDict
+
+HealthStatus = Literal["healthy", "degraded", "critical"]
+
+HEALTHY_FROM: Final = 80
+DEGRADED_FROM: Final = 50
+
+MIN_SUCCESS_RATIO: Final = 0.95
+MAX_QUEUE_FILL_RATIO: Final = 0.8
+MAX_OLDEST_WAIT_S: Final = 1.0
+MAX_LOOP_STALL_S: Final = 1.0
+P99_LIMITS_MS: Final[Mapping[str, float]] = MappingProxyType(
+    {"critical": 50.0, "high": 50.0, "normal": 100.0, "low": 500.0}
+)
+"""The latency classes' promises at p99, in milliseconds from acceptance to the last socket."""
+
+
+@dataclass(frozen=True, slots=True)
+class PluginCheck:
+    """A plugin's verdict. ``issue`` is a sentence that names the mend; unused while ``is_ok``."""
+
+    name: str
+    is_ok: bool
+    issue: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HealthInput:
+    """What is measured; the defaults are those of a pipeline in perfect health.
+
+    Args:
+        is_started: the pipeline runs.
+        breaker_state: ``closed``, ``open`` or ``half_open``.
+        breaker_failure_count: the transport's failures in a row.
+        breaker_retry_after_s: seconds until the breaker lets a call through; None while it is held open.
+        transport: the transport's name.
+        success_ratio: successful over all settled updates, 0 to 1; None while nothing has settled.
+        p99_latency_ms: by priority's label; 0 where nothing was measured.
+        queue_fill_ratio: what waits over its bound, 0 to 1 (the fullest of all bounds).
+        queue_limit: the name of that bound in the settings.
+        dead_letter_count: dead letters that are kept.
+        oldest_wait_s: age of the oldest waiting update, seconds.
+        loop_stall_s: how long the event loop did not come round, at its worst of late, seconds.
+        account_difference: accepted updates minus the sum of what became of them; anything but 0 is a bug.
+        plugin_checks: what plugins say of their own parts.
+    """
+
+    is_started: bool = True
+    breaker_state: str = "closed"
+    breaker_failure_count: int = 0
+    breaker_retry_after_s: float | None = 0.0
+    transport: str = "memory"
+    success_ratio: float | None = None
+    p99_latency_ms: Mapping[str, float] = field(default_factory=dict)
+    queue_fill_ratio: float = 0.0
+    queue_limit: str = "max_events"
+    dead_letter_count: int = 0
+    oldest_wait_s: float = 0.0
+    loop_stall_s: float = 0.0
+    account_difference: int = 0
+    plugin_checks: tuple[PluginCheck, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Deduction:
+    """One row of the table: a name for metrics, what each issue costs, and how issues are found."""
+
+    name: str
+    points: int
+    find: Callable[[HealthInput], tuple[str, ...]]
+
+
+class HealthReportDict(TypedDict):
+    """A report as ``get_health_status()`` and the admin socket give it."""
+
+    health_score: int
+    health_status: HealthStatus
+    issues: list[str]
+    deductions: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class HealthReport:
+    """The verdict. ``deductions`` maps the names of the rows that applied to the points they cost."""
+
+    health_score: int
+    health_status: HealthStatus
+    issues: tuple[str, ...]
+    deductions: Mapping[str, int]
+
+    def as_dict(self) -> HealthReportDict:
+        """Plain values that JSON can hold."""
+        return {
+            "health_score": self.health_score,
+            "health_status": self.health_status,
+            "issues": list(self.issues),
+            "deductions": dict(self.deductions),
+        }
+
+
+def _when(condition: bool, issue: str) -> tuple[str, ...]:
+    return (issue,) if condition else ()
+
+
+def _not_started(health: HealthInput) -> tuple[str, ...]:
+    return _when(
+        not health.is_started,
+        "The pipeline is not running, so updates wait: await pipeline.start(), or serve the project with an "
+        "ASGI server.",
+    )
+
+
+def _breaker_open(health: HealthInput) -> tuple[str, ...]:
+    if health.breaker_retry_after_s is None:
+        cause, then = "is held open by an operator", "end it with `manage.py pipeline_reset_breaker`"
+    else:
+        cause = f"is open after {health.breaker_failure_count} failures in a row"
+        then = (
+            f"check that the transport {health.transport!r} can be reached; the next try is in "
+            f"{health.breaker_retry_after_s:.1f} s, or at once after `manage.py pipeline_reset_breaker`"
+        )
+    return _when(health.breaker_state == "open", f"The circuit breaker {cause}, so updates wait: {then}.")
+
+
+def _breaker_half_open(health: HealthInput) -> tuple[str, ...]:
+    return _when(
+        health.breaker_state == "half_open",
+        f"The circuit breaker is half-open: trial calls show whether the transport {health.transport!r} is "
+        "back; nothing needs to be done unless it opens again.",
+    )
+
+
+def _success_ratio(health: HealthInput) -> tuple[str, ...]:
+    ratio = health.success_ratio
+    return _when(
+        ratio is not None and ratio < MIN_SUCCESS_RATIO,
+        f"Only {100 * (ratio or 0.0):.1f} % of the updates succeeded (the limit is {MIN_SUCCESS_RATIO:.0%}): "
+        "read the reasons in the dead letters and in the log.",
+    )
+
+
+def _p99(label: str) -> Callable[[HealthInput], tuple[str, ...]]:
+    def find(health: HealthInput) -> tuple[str, ...]:
+        p99_ms, limit_ms = health.p99_latency_ms.get(label, 0.0), P99_LIMITS_MS[label]
+        return _when(
+            p99_ms > limit_ms,
+            f"{label.upper()} updates take {p99_ms:.0f} ms at p99 (the limit is {limit_ms:.0f} ms): queue "
+            "fewer updates, make transformers cheaper, or spread the connections over more nodes.",
+        )
+
+    return find
+
+
+def _queue_fill(health: HealthInput) -> tuple[str, ...]:
+    return _when(
+        health.queue_fill_ratio > MAX_QUEUE_FILL_RATIO,
+        f"The queue is {health.queue_fill_ratio:.0%} full (QUEUE {health.queue_limit}): mend what delays the "
+        "delivery, queue less, or raise that limit.",
+    )
+
+
+def _dead_letters(health: HealthInput) -> tuple[str, ...]:
+    return _when(
+        health.dead_letter_count > 0,
+        f"{health.dead_letter_count} dead letters are kept: list them with their reasons, then replay or "
+        "clear them.",
+    )
+
+
+def _oldest_wait(health: HealthInput) -> tuple[str, ...]:
+    return _when(
+        health.oldest_wait_s > MAX_OLDEST_WAIT_S,
+        f"The oldest waiting update has waited for {health.oldest_wait_s:.1f} s (the limit is "
+        f"{MAX_OLDEST_WAIT_S:.0f} s): look for an open breaker, a blocked event loop or an overloaded node.",
+    )
+
+
+def _loop_stall(health: HealthInput) -> tuple[str, ...]:
+    return _when(
+        health.loop_stall_s > MAX_LOOP_STALL_S,
+        f"The event loop was blocked for {health.loop_stall_s:.1f} s: find the blocking call in a plugin, "
+        "consumer or middleware (PYTHONASYNCIODEBUG=1 names it) and move it to a thread.",
+    )
+
+
+def _account(health: HealthInput) -> tuple[str, ...]:
+    return _when(
+        health.account_difference != 0,
+        f"The account of updates is off by {health.account_difference}: updates were lost or counted twice; "
+        "this is a bug, please report it with the metrics.",
+    )
+
+
+def _plugins(health: HealthInput) -> tuple[str, ...]:
+    return tuple(
+        f"{check.name}: {check.issue or 'its health check failed; see its documentation and the log.'}"
+        for check in health.plugin_checks
+        if not check.is_ok
+    )
+
+
+DEDUCTIONS: Final[tuple[Deduction, ...]] = (
+    # A broken promise is critical alone; an outage that the pipeline rides out is degraded alone.
+    Deduction("account_divergent", 60, _account),
+    Deduction("not_started", 30, _not_started),
+    Deduction("breaker_open", 45, _breaker_open),
+    Deduction("breaker_half_open", 25, _breaker_half_open),
+    Deduction("loop_stalled", 30, _loop_stall),
+    Deduction("success_ratio_low", 25, _success_ratio),
+    Deduction("oldest_wait_long", 25, _oldest_wait),
+    Deduction("queue_nearly_full", 20, _queue_fill),
+    Deduction("p99_critical_high", 20, _p99("critical")),
+    Deduction("p99_high_high", 15, _p99("high")),
+    Deduction("p99_normal_high", 15, _p99("normal")),
+    Deduction("p99_low_high", 10, _p99("low")),
+    Deduction("plugin_check_failed", 25, _plugins),
+    Deduction("dead_letters", 10, _dead_letters),
+)
+"""What costs how many points; issues are told in this order. The docs are drawn from it."""
+
+
+def status_of(health_score: int) -> HealthStatus:
+    """The status of a score: healthy from 80, degraded from 50, else critical."""
+    if health_score >= HEALTHY_FROM:
+        return "healthy"
+    return "degraded" if health_score >= DEGRADED_FROM else "critical"
+
+
+def score(health: HealthInput) -> HealthReport:
+    """The verdict on what was measured.
+
+    Law D1: the score is 100 less the points of every issue, and never below 0.
+    Law D2: the score is below 100 exactly when there is an issue.
+    Law D3: one more trouble never raises the score, and never removes another's issue.
+    """
+    issues: list[str] = []
+    deductions: dict[str, int] = {}
+    for row in DEDUCTIONS:
+        found = row.find(health)
+        if found:
+            issues.extend(found)
+            deductions[row.name] = row.points * len(found)
+    health_score = max(0, 100 - sum(deductions.values()))
+    return HealthReport(health_score, status_of(health_score), tuple(issues), MappingProxyType(deductions))

@@ -1,0 +1,156 @@
+"""The health score by example; laws in tests/property/test_health_laws.py."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from django_update_pipeline.core.health import (
+    DEDUCTIONS,
+    P99_LIMITS_MS,
+    HealthInput,
+    PluginCheck,
+    score,
+    status_of,
+)
+from django_update_pipeline.core.messages import UpdatePriority
+
+# The row's name, what is measured, and what its sentence must hold: the figure and the mend.
+TROUBLES = [
+    ("account_divergent", {"account_difference": -2}, ["off by -2", "please report it"]),
+    ("not_started", {"is_started": False}, ["await pipeline.start()"]),
+    (
+        "breaker_open",
+        {
+            "breaker_state": "open",
+            "breaker_failure_count": 7,
+            "breaker_retry_after_s": 12.34,
+            "transport": "redis",
+        },
+        ["after 7 failures in a row", "'redis'", "12.3 s", "manage.py pipeline_reset_breaker"],
+    ),
+    (
+        "breaker_open",
+        {"breaker_state": "open", "breaker_retry_after_s": None},
+        ["held open by an operator", "manage.py pipeline_reset_breaker"],
+    ),
+    ("breaker_half_open", {"breaker_state": "half_open"}, ["half-open", "nothing needs to be done"]),
+    ("loop_stalled", {"loop_stall_s": 5.04}, ["blocked for 5.0 s", "PYTHONASYNCIODEBUG=1"]),
+    ("success_ratio_low", {"success_ratio": 0.5}, ["50.0 %", "95%", "dead letters"]),
+    ("success_ratio_low", {"success_ratio": 0.0}, ["Only 0.0 %"]),
+    ("oldest_wait_long", {"oldest_wait_s": 3.5}, ["3.5 s", "limit is 1 s", "breaker"]),
+    (
+        "queue_nearly_full",
+        {"queue_fill_ratio": 0.9, "queue_limit": "max_event_bytes"},
+        ["90% full", "QUEUE max_event_bytes", "raise that limit"],
+    ),
+    ("p99_critical_high", {"p99_latency_ms": {"critical": 51.0}}, ["CRITICAL", "51 ms", "limit is 50 ms"]),
+    ("p99_high_high", {"p99_latency_ms": {"high": 51.0}}, ["HIGH", "limit is 50 ms"]),
+    ("p99_normal_high", {"p99_latency_ms": {"normal": 101.0}}, ["NORMAL", "101 ms", "limit is 100 ms"]),
+    ("p99_low_high", {"p99_latency_ms": {"low": 501.0}}, ["LOW", "limit is 500 ms"]),
+    (
+        "plugin_check_failed",
+        {"plugin_checks": (PluginCheck("disk", False, "The disk is full: delete old recordings."),)},
+        ["disk: The disk is full: delete old recordings."],
+    ),
+    (
+        "plugin_check_failed",
+        {"plugin_checks": (PluginCheck("disk", False),)},
+        ["disk: its health check failed"],
+    ),
+    ("dead_letters", {"dead_letter_count": 3}, ["3 dead letters", "replay or clear"]),
+]
+POINTS = {row.name: row.points for row in DEDUCTIONS}
+
+
+def test_a_pipeline_without_trouble_is_healthy():
+    report = score(HealthInput())
+    assert (report.health_score, report.health_status, report.issues) == (100, "healthy", ())
+    assert dict(report.deductions) == {}
+
+
+def test_values_at_their_limits_are_no_trouble():
+    at_the_limits = HealthInput(
+        success_ratio=0.95,
+        p99_latency_ms=P99_LIMITS_MS,
+        queue_fill_ratio=0.8,
+        oldest_wait_s=1.0,
+        loop_stall_s=1.0,
+        plugin_checks=(PluginCheck("disk", True, "not told"),),
+    )
+    assert score(at_the_limits).issues == ()
+
+
+@pytest.mark.parametrize(("name", "measured", "parts"), TROUBLES)
+def test_each_trouble_costs_its_points_and_names_figure_and_mend(name, measured, parts):
+    report = score(HealthInput(**measured))
+    assert dict(report.deductions) == {name: POINTS[name]}
+    assert report.health_score == 100 - POINTS[name]
+    [issue] = report.issues
+    assert all(part in issue for part in parts), issue
+    assert issue.endswith(".")
+
+
+def test_every_row_of_the_table_has_an_example():
+    assert {name for name, _, _ in TROUBLES} == set(POINTS)
+    assert len(POINTS) == len(DEDUCTIONS)
+
+
+@pytest.mark.parametrize(
+    ("health_score", "status"),
+    [
+        (100, "healthy"),
+        (80, "healthy"),
+        (79, "degraded"),
+        (50, "degraded"),
+        (49, "critical"),
+        (0, "critical"),
+    ],
+)
+def test_the_status_follows_from_the_score(health_score, status):
+    assert status_of(health_score) == status
+
+
+def test_alone_an_outage_is_degraded_and_a_lost_update_critical():
+    assert score(HealthInput(breaker_state="open")).health_status == "degraded"
+    assert score(HealthInput(account_difference=1)).health_status == "critical"
+    assert score(HealthInput(dead_letter_count=1)).health_status == "healthy"
+
+
+def test_each_failing_check_costs_its_points():
+    checks = tuple(PluginCheck(f"check {n}", is_ok=n == 1) for n in range(4))
+    report = score(HealthInput(plugin_checks=checks))
+    assert report.health_score == 100 - 3 * POINTS["plugin_check_failed"]
+    assert [issue.partition(":")[0] for issue in report.issues] == ["check 0", "check 2", "check 3"]
+
+
+def test_the_score_does_not_fall_below_zero():
+    everything = HealthInput(
+        is_started=False,
+        breaker_state="open",
+        success_ratio=0.0,
+        loop_stall_s=9.0,
+        account_difference=1,
+        p99_latency_ms=dict.fromkeys(P99_LIMITS_MS, 1e9),
+    )
+    report = score(everything)
+    assert (report.health_score, report.health_status) == (0, "critical")
+    assert len(report.issues) == 9
+
+
+def test_what_was_not_measured_is_no_trouble():
+    assert score(HealthInput(p99_latency_ms={"critical": math.nan}, success_ratio=math.nan)).issues == ()
+
+
+def test_every_priority_has_a_limit():
+    assert list(P99_LIMITS_MS) == [priority.label for priority in UpdatePriority]
+
+
+def test_the_report_is_plain_values_for_json():
+    shown = score(HealthInput(dead_letter_count=2)).as_dict()
+    assert json.loads(json.dumps(shown)) == shown
+    assert shown["health_score"] == 90
+    assert shown["health_status"] == "healthy"
+    assert shown["deductions"] == {"dead_letters": 10}
