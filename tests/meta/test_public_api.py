@@ -17,10 +17,10 @@ def test_the_public_names_are_those_of_the_snapshot() -> None:
     assert sorted(django_update_pipeline.__all__) == SHIPPED.read_text(encoding="utf-8").split()
 
 
-def test_every_public_name_resolves_and_dir_shows_it() -> None:
+def test_every_public_name_resolves() -> None:
+    """The lazy ones too: what a type checker sees exists at run time."""
     for name in django_update_pipeline.__all__:
         assert getattr(django_update_pipeline, name) is not None
-        assert name in dir(django_update_pipeline)
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
