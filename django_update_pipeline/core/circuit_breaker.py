@@ -215,6 +215,7 @@ class CircuitBreaker:
         "_state",
         "_trials_passed",
         "metrics",
+        "on_change",
     )
 
     def __init__(
@@ -250,6 +251,8 @@ class CircuitBreaker:
         self._events: deque[BreakerChanged] = deque(maxlen=EVENTS_KEPT)
         self._events_lost_count = 0
         self.metrics: Final = CircuitMetrics(self)
+        # Called after each change of state, in the thread that caused it; `take_events` then has it.
+        self.on_change: Callable[[], None] | None = None
 
     # -- what a caller asks and tells
 
@@ -352,6 +355,8 @@ class CircuitBreaker:
             if len(self._events) == EVENTS_KEPT:
                 self._events_lost_count += 1
             self._events.append(BreakerChanged(before, transition.after, cause, now))
+            if self.on_change is not None:
+                self.on_change()
 
     def _settle(self, cause: str, now: float) -> None:
         """Fire what the counts demand after a result or a live edit."""
