@@ -31,7 +31,18 @@ class Change(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Publication(msgspec.Struct, frozen=True, array_like=True):
-    """Changes that are applied together, in order."""
+    """Changes that are applied together, in order.
+
+    A publication that failed may be tried change by change: then `part` is the index of the one change in the
+    publication that `id` names, else it is -1. A part applied before is not applied again with the whole.
+    """
 
     id: str
     changes: tuple[Change, ...]
+    part: int = -1
+
+    def parts(self) -> list[Publication]:
+        """Each change by itself, under the same id."""
+        if self.part >= 0:
+            return [self]
+        return [Publication(self.id, (change,), index) for index, change in enumerate(self.changes)]

@@ -32,12 +32,17 @@ MAX_LIVE_FRAMES = 256
 
 
 class LiveFrames(msgspec.Struct, frozen=True):
-    """What brings a connection from one position to the head: state frames, then event frames."""
+    """What brings a connection from one position to the head: state frames, then event frames.
+
+    `events` has each event frame's offset and the channels it is in, `counts` how many events each channel
+    ever had at `to`.
+    """
 
     to: int
     texts: list[str]
     state_count: int
-    event_offsets: list[int]
+    events: list[tuple[int, tuple[str, ...]]]
+    counts: dict[str, int]
 
 
 class TooFarBehind(Exception):
@@ -94,32 +99,34 @@ class ClassicRenderer:
         store = self.store
         texts: list[str] = []
         events: dict[int, Event] = {}
+        holders: dict[int, tuple[str, ...]] = {}
+        counts: dict[str, int] = {}
         seen: set[tuple[str, int]] = set()
         for name in channels:
-            channel = store.channels.get(name)
-            if channel is None or channel.changed_at <= position:
+            channel = store.channel(name)
+            counts[name] = channel.event_count
+            if channel.changed_at <= position:
                 continue
-            if position < channel.floor:
-                return None
+            if position < channel.floor or position < channel.last_evicted:
+                return None  # something is gone: the slow path says what
             texts += [self.removal(agent_id, removed_at) for agent_id, removed_at in channel.gone_since(position)]
             for agent in channel.agents_changed_since(position):
                 if (agent.agent_id, agent.changed) not in seen:
                     seen.add((agent.agent_id, agent.changed))
                     texts.append(self.state(agent))
-            if channel.events_until(position) < channel.evicted:
-                return None  # some events are gone: the slow path counts them
             for event in channel.events_between(position, store.head):
                 events[event.offset] = event
+                holders[event.offset] = (*holders.get(event.offset, ()), name)
             if len(texts) + len(events) > MAX_LIVE_FRAMES:
                 return None
         state_count = len(texts)
-        offsets = sorted(events)
+        offsets = sorted(events) if len(channels) > 1 else list(events)
         for offset in offsets:
             text = self._events.get(offset)
             if text is None:
                 text = self._events[offset] = self.event(events[offset])
             texts.append(text)
-        return LiveFrames(store.head, texts, state_count, offsets)
+        return LiveFrames(store.head, texts, state_count, [(offset, holders[offset]) for offset in offsets], counts)
 
 
 class CatchUp:
@@ -143,7 +150,7 @@ class ClassicSession:
     `position` is valid for all its channels while `catch_up` is None.
     """
 
-    __slots__ = ("catch_up", "channels", "event_offset", "position", "renderer", "store", "time")
+    __slots__ = ("catch_up", "channels", "counts", "event_offset", "position", "renderer", "store", "time")
 
     def __init__(self, renderer: ClassicRenderer, channels: tuple[str, ...], time: Callable[[], float]) -> None:
         self.renderer = renderer
@@ -151,6 +158,7 @@ class ClassicSession:
         self.time = time
         self.channels: tuple[str, ...] = ()
         self.position = self.event_offset = self.store.head
+        self.counts: dict[str, int] = {}  # how many events each channel ever had at `position`; may be shared
         self.catch_up: CatchUp | None = None
         self.subscribe(channels)
 
@@ -190,13 +198,22 @@ class ClassicSession:
         return False
 
     def sent(self, live: LiveFrames, count: int) -> None:
-        """Notes how many of the shared frames were written."""
-        if count == len(live.texts):
+        """Notes how many of the shared frames were written, also if a pass began meanwhile."""
+        if count == len(live.texts) and self.catch_up is None:
             self.position = self.event_offset = live.to
+            self.counts = live.counts
             return
-        if count > live.state_count:
-            self.event_offset = live.event_offsets[count - live.state_count - 1]
-        self.fall_behind()
+        told = live.events[: max(0, count - live.state_count)]
+        if told:
+            self.event_offset = told[-1][0]
+            self.counts = dict(self.counts)
+            for counts in (self.counts, self.catch_up.seen if self.catch_up is not None else {}):
+                for _, names in told:
+                    for name in names:
+                        if name in counts:
+                            counts[name] += 1
+        if self.catch_up is None:
+            self.fall_behind()
 
     def fall_behind(self) -> None:
         """Begins a pass through the store up to the head (or begins it again)."""
@@ -206,7 +223,7 @@ class ClassicSession:
             catch_up = self.catch_up = CatchUp()
             for name in self.channels:
                 catch_up.positions[name] = self.position
-                catch_up.seen[name] = self.store.channel(name).events_until(self.event_offset)
+            catch_up.seen = dict(self.counts)
         catch_up.target = head
         catch_up.index = catch_up.cursor = 0
         catch_up.gone = None
@@ -229,6 +246,7 @@ class ClassicSession:
         frame = self._next_event(catch_up)
         if frame is None:
             self.position = self.event_offset = catch_up.target
+            self.counts = catch_up.seen
             self.catch_up = None
         return frame
 

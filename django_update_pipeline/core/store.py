@@ -29,6 +29,7 @@ from .config import StoreConfig
 from .publication import Change, Publication, UpdateKind
 
 _APPLIED_IDS = 1024
+_ALL = frozenset((-1,))
 
 _EVENT, _MERGE, _REMOVE = UpdateKind.EVENT, UpdateKind.MERGE, UpdateKind.REMOVE
 
@@ -116,6 +117,7 @@ class ChannelStore:
         self.event_bytes = 0
         self.tombstones = 0
         self.changed_at = 0  # the offset of the channel's last change
+        self.last_evicted = 0  # the offset of the last event the ring let go of
         # In order of last change; an agent that changes moves to the end.
         self.agents: OrderedDict[str, AgentState] = OrderedDict()
         self.removed: OrderedDict[str, int] = OrderedDict()  # in order of removal; outlives a return
@@ -235,6 +237,7 @@ class ChannelStore:
             self.event_bytes > config.max_event_bytes and len(self._events) - self._first > 1
         ):
             self.event_bytes -= len(self._events[self._first].data)
+            self.last_evicted = self._event_offsets[self._first]
             self._first += 1
         # Passed events are let go of in blocks, so that an append stays O(1); at most as many as are kept.
         if self._first > 256 and self._first * 2 > len(self._events):
@@ -317,11 +320,6 @@ class ChannelStore:
         place = bisect_right(self._event_offsets, position, self._first)
         return self._events[place] if place < len(self._events) else None
 
-    @property
-    def evicted(self) -> int:
-        """How many events the ring has let go of."""
-        return self.event_count - (len(self._events) - self._first)
-
     def events_until(self, position: int) -> int:
         """How many events there ever were up to `position`, as far as the ring can tell."""
         after = len(self._events) - bisect_right(self._event_offsets, position, self._first)
@@ -336,7 +334,7 @@ class Store:
         self.config = config or StoreConfig()
         self.head = 0
         self.channels: dict[str, ChannelStore] = {}
-        self._applied: OrderedDict[str, None] = OrderedDict()
+        self._applied: OrderedDict[str, frozenset[int]] = OrderedDict()  # publication id to its applied parts
 
     def channel(self, name: str) -> ChannelStore:
         """The channel's store, made at first use."""
@@ -347,13 +345,21 @@ class Store:
 
     def apply(self, publication: Publication) -> bool:
         """Numbers and applies a publication's changes. False: it was applied before and changes nothing."""
-        if publication.id in self._applied:
+        done = self._applied.get(publication.id)
+        if done is _ALL or (done is not None and publication.part in done):
             return False
-        self._applied[publication.id] = None
+        if publication.part < 0:
+            self._applied[publication.id] = _ALL
+        elif done is None:
+            self._applied[publication.id] = frozenset((publication.part,))
+        else:
+            self._applied[publication.id] = done | {publication.part}
         if len(self._applied) > _APPLIED_IDS:
             self._applied.popitem(last=False)
         offset = self.head
-        for change in publication.changes:
+        for index, change in enumerate(publication.changes):
+            if done and index in done:
+                continue
             offset += 1
             for name in change.channels:
                 self.channel(name).apply(offset, change)

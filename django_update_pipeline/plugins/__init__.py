@@ -1,0 +1,1 @@
+"""The plugin manager, and our own parts as plugins of the same kind."""

@@ -1,0 +1,191 @@
+"""Sources that come with the package: an agent manager, Django models, a recording."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..core.messages import JSONObject, UpdatePriority
+from ..core.ports import Sink
+from ..core.recording import Recording, parse_movement_file, parse_recording
+
+logger = logging.getLogger(__name__)
+
+
+class UnifiedAgentManagerSource:
+    """Follows any object with `add_update_listener(listener)`.
+
+    The listener is called with `(event_type, agent_id, state)`: `agent_registered`, `agent_updated`, and
+    `batch_update`, where `agent_id` is a mapping of agent ids. It may be called in any thread, and says only that
+    an agent changed: the adapter is asked for the state at the flush, once for however many changes.
+
+    Args:
+        manager: the object that is followed.
+        adapter: has `get_agent_for_frontend(agent_id) -> dict | None`; without one the manager's own
+            `get_agent_state(agent_id)` is sent.
+        priority: of its state updates.
+    """
+
+    name = "agent_manager"
+
+    def __init__(
+        self, manager: Any, adapter: Any = None, *, priority: UpdatePriority = UpdatePriority.NORMAL
+    ) -> None:
+        self.manager = manager
+        self.load: Callable[[str], JSONObject | None] = (
+            adapter.get_agent_for_frontend if adapter is not None else manager.get_agent_state
+        )
+        self.priority = priority
+        self._sink: Sink | None = None
+
+    def start(self, pipeline: Sink) -> None:
+        """Begins to listen, and queues every agent that is there."""
+        self._sink = pipeline
+        self.manager.add_update_listener(self._changed)
+        everybody = getattr(self.manager, "get_all_agents_state", None)
+        if everybody is not None:
+            for agent_id in everybody():
+                self._queue(agent_id)
+
+    def stop(self) -> None:
+        """Listens no more."""
+        remove = getattr(self.manager, "remove_update_listener", None)
+        if remove is not None:
+            remove(self._changed)
+        self._sink = None
+
+    def _changed(self, event_type: str, agent_id: Any, state: Any) -> None:
+        if event_type == "agent_removed":
+            if self._sink is not None:
+                self._sink.queue_agent_update(str(agent_id), "state_removed", {}, self.priority)
+            return
+        for one in agent_id if isinstance(agent_id, Mapping) else (agent_id,):
+            self._queue(one)
+
+    def _queue(self, agent_id: Any) -> None:
+        if self._sink is not None:
+            self._sink.queue_agent_changed(str(agent_id), self.load, self.priority)
+
+
+class ModelSource:
+    """Follows Django models by their signals; inside a transaction the update waits for the commit.
+
+    Bulk operations (`bulk_create`, `QuerySet.update`) send no signals in Django, so they are not seen here.
+
+    Args:
+        models: model classes.
+        serialize: instance to the JSON object that is sent.
+        agent_id: instance to its id; `app_label.model.pk` by default.
+    """
+
+    name = "models"
+
+    def __init__(
+        self,
+        models: Iterable[type[Any]],
+        serialize: Callable[[Any], JSONObject],
+        agent_id: Callable[[Any], str] | None = None,
+        *,
+        priority: UpdatePriority = UpdatePriority.NORMAL,
+    ) -> None:
+        self.models = tuple(models)
+        self.serialize = serialize
+        self.agent_id = agent_id or (lambda instance: f"{instance._meta.label_lower}.{instance.pk}")
+        self.priority = priority
+        self._sink: Sink | None = None
+
+    def start(self, pipeline: Sink) -> None:
+        """Connects the signals."""
+        from django.db.models.signals import post_delete, post_save
+
+        self._sink = pipeline
+        for model in self.models:
+            post_save.connect(self._saved, sender=model, weak=False, dispatch_uid=(id(self), "saved", model))
+            post_delete.connect(self._deleted, sender=model, weak=False, dispatch_uid=(id(self), "deleted", model))
+
+    def stop(self) -> None:
+        """Disconnects them."""
+        from django.db.models.signals import post_delete, post_save
+
+        for model in self.models:
+            post_save.disconnect(sender=model, dispatch_uid=(id(self), "saved", model))
+            post_delete.disconnect(sender=model, dispatch_uid=(id(self), "deleted", model))
+        self._sink = None
+
+    def _saved(self, instance: Any, raw: bool = False, **_: Any) -> None:
+        if self._sink is not None and not raw:
+            data = self.serialize(instance)
+            self._sink.queue_agent_update(self.agent_id(instance), "state_change", data, self.priority)
+
+    def _deleted(self, instance: Any, **_: Any) -> None:
+        if self._sink is not None:
+            self._sink.queue_agent_update(self.agent_id(instance), "state_removed", {}, self.priority)
+
+
+def read_recording(path: str | Path) -> Recording:
+    """Reads a Generative Agents recording: one file, or a folder with `movement/<n>.json`.
+
+    Raises:
+        RecordingError: it is not of that format; the text names file, step and field.
+        OSError: it can't be read.
+    """
+    path = Path(path)
+    if path.is_dir():
+        folder = path / "movement" if (path / "movement").is_dir() else path
+        files = sorted((int(f.stem), f) for f in folder.glob("*.json") if f.stem.isdigit())
+        if not files:
+            raise FileNotFoundError(f"{folder} holds no <step>.json files")
+        return Recording(tuple(parse_movement_file(step, file.read_bytes()) for step, file in files))
+    return parse_recording(path.read_bytes())
+
+
+class ReplaySource:
+    """Plays a recording into the pipeline, or into a manager.
+
+    Args:
+        recording: what `read_recording` returned.
+        steps_per_s: 0 plays as fast as the loop allows.
+        apply: called with `(agent_id, state)` for each recorded change; by default it queues a `state_change`.
+    """
+
+    name = "replay"
+
+    def __init__(
+        self,
+        recording: Recording,
+        *,
+        steps_per_s: float = 0.0,
+        apply: Callable[[str, JSONObject], object] | None = None,
+    ) -> None:
+        self.recording = recording
+        self.steps_per_s = steps_per_s
+        self._apply = apply
+        self._task: asyncio.Task[None] | None = None
+        self.finished = False
+
+    async def start(self, pipeline: Sink) -> None:
+        """Begins to play."""
+        apply = self._apply or (lambda agent_id, state: pipeline.queue_agent_update(agent_id, data=state))
+        self._task = asyncio.create_task(self._play(apply), name="update-pipeline-replay")
+
+    async def stop(self) -> None:
+        """Stops playing."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            self._task = None
+
+    async def _play(self, apply: Callable[[str, JSONObject], object]) -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        for number, step in enumerate(self.recording.steps):
+            for name, movement in step.agents.items():
+                apply(name, movement.as_state())
+            if self.steps_per_s:
+                await asyncio.sleep(max(0.0, began + (number + 1) / self.steps_per_s - loop.time()))
+            else:
+                await asyncio.sleep(0)
+        self.finished = True

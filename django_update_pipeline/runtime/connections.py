@@ -1,0 +1,317 @@
+"""The registry of connections, and each one's writer.
+
+One task per connection writes to its socket and nothing else does, so frames keep their order and a socket that
+takes no more stops only its own task. What such a connection misses is no queue: it is the store's changes
+since its position, read when it can write again.
+
+Everything here belongs to the pipeline's loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import secrets
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from ..core import frames
+from ..core.codes import SERVER_STOPPING, TOO_SLOW, CloseCode
+from ..core.config import ConnectionConfig
+from ..core.ports import Clock
+from ..core.session import SYSTEM_CHANNEL, ClassicRenderer, ClassicSession, TooFarBehind
+
+logger = logging.getLogger(__name__)
+
+Send = Callable[[str], Awaitable[Any]]
+Close = Callable[[CloseCode], Awaitable[Any]]
+
+#: After so many characters a writer that is catching up lets the others have a turn.
+TURN_CHARS = 64 * 1024
+
+#: More unsent answers than this and the connection's frames are read no further until they are written.
+MAX_REPLIES = 64
+
+
+class Connection:
+    """One socket: its session, its answers that wait to be written, and its writer's task."""
+
+    __slots__ = (
+        "_close",
+        "_closing",
+        "_drained",
+        "_hub",
+        "_send",
+        "_wake",
+        "connected_at",
+        "connection_id",
+        "label",
+        "replies",
+        "session",
+        "task",
+    )
+
+    def __init__(
+        self, hub: WebSocketManager, connection_id: str, send: Send, close: Close | None, session: ClassicSession | None
+    ) -> None:
+        self._hub = hub
+        self._send = send
+        self._close = close
+        self._closing: CloseCode | None = None
+        self._wake: asyncio.Future[None] | None = None
+        self._drained: asyncio.Event | None = None
+        self.connection_id = connection_id
+        self.session = session
+        self.replies: deque[str] = deque()
+        self.connected_at = hub.clock.time()
+        self.label = ""
+        self.task: asyncio.Task[None] | None = None
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The channels it is on, the system's own left out."""
+        if self.session is None:
+            return ()
+        return tuple(name for name in self.session.channels if name != SYSTEM_CHANNEL)
+
+    def reply(self, text: str) -> None:
+        """Has an answer written, before any update that is not yet being written."""
+        self.replies.append(text)
+        self.wake()
+
+    def close(self, code: CloseCode) -> None:
+        """Has the socket closed once what is being written is out."""
+        if self._closing is None:
+            self._closing = code
+            self.wake()
+
+    @property
+    def is_closing(self) -> bool:
+        return self._closing is not None
+
+    def wake(self) -> None:
+        """Tells the writer that there may be something to write."""
+        wake = self._wake
+        if wake is not None:
+            self._wake = None
+            if not wake.done():
+                wake.set_result(None)
+
+    async def drained(self) -> None:
+        """Waits while too many answers wait to be written: who floods is read more slowly."""
+        while len(self.replies) > MAX_REPLIES and self.task is not None and not self.task.done():
+            if self._drained is None:
+                self._drained = asyncio.Event()
+            self._drained.clear()
+            await self._drained.wait()
+
+    def start(self) -> None:
+        """Starts the writer."""
+        self.task = asyncio.get_running_loop().create_task(self._write(), name="update-pipeline-writer")
+
+    async def _write(self) -> None:
+        """The writer: answers first, then what the session has to tell, until the connection closes."""
+        code: CloseCode | None = None
+        try:
+            code = await self._write_until_closed()
+        except asyncio.CancelledError:
+            raise
+        except TooFarBehind:
+            code = TOO_SLOW
+        except Exception as error:  # the connection's boundary: a socket's failure is its own
+            self._hub.send_failed(self, error)
+        finally:
+            self._hub.forget(self)
+            if self._drained is not None:
+                self._drained.set()
+        if code is not None and self._close is not None:
+            try:
+                async with asyncio.timeout(self._hub.config.close_timeout_s):
+                    await self._close(code)
+            except Exception as error:  # it is gone already, or does not answer: either way we are done
+                logger.debug("closing connection %s: %r", self.connection_id, error)
+
+    async def _write_until_closed(self) -> CloseCode:
+        hub, send, session, replies = self._hub, self._send, self.session, self.replies
+        renderer, store = hub.renderer, hub.renderer.store
+        loop = asyncio.get_running_loop()
+        while True:
+            while replies:
+                await send(replies.popleft())
+            if self._drained is not None:
+                self._drained.set()
+            if self._closing is not None:
+                return self._closing
+            if session is not None and session.has_news():
+                if session.catch_up is None:
+                    live = renderer.live(session.channels, session.position)
+                    if live is not None:
+                        head, written = live.to, 0
+                        for text in live.texts:
+                            await send(text)
+                            written += 1
+                            if store.head != head or replies or self._closing is not None:
+                                break  # what is left of these frames may be stale by now
+                        session.sent(live, written)
+                        continue
+                    session.fall_behind()
+                await self._catch_up(session)
+                continue
+            wake = self._wake = loop.create_future()
+            await wake
+
+    async def _catch_up(self, session: ClassicSession) -> None:
+        """Goes through the store frame by frame, each read just before it is written."""
+        turn = 0
+        while not self.replies and self._closing is None:
+            text = session.next_frame()
+            if text is None:
+                return
+            await self._send(text)
+            turn += len(text)
+            if turn > TURN_CHARS:
+                turn = 0
+                await asyncio.sleep(0)
+
+
+class WebSocketManager:
+    """All connections of this process. `connections` maps connection ids to them."""
+
+    def __init__(self, renderer: ClassicRenderer, config: ConnectionConfig, clock: Clock) -> None:
+        self.renderer = renderer
+        self.config = config
+        self.clock = clock
+        self.connections: dict[str, Connection] = {}
+        self.opened_total = 0
+        self.send_failures = 0
+        self.on_opened: Callable[[Connection], None] = lambda connection: None
+        self.on_closed: Callable[[Connection], None] = lambda connection: None
+
+    def get_connection_count(self) -> int:
+        """How many connections there are."""
+        return len(self.connections)
+
+    def new_connection_id(self) -> str:
+        """128 random bits."""
+        return f"ws_{secrets.token_hex(16)}"
+
+    def open(
+        self,
+        connection_id: str,
+        send: Send,
+        close: Close | None = None,
+        *,
+        channels: tuple[str, ...] | None,
+        greeting: str | None = None,
+    ) -> Connection:
+        """Registers a connection and starts its writer.
+
+        Args:
+            channels: what it is subscribed to from the start; None for a socket that gets no updates.
+            greeting: its first frame.
+        """
+        session = None
+        if channels is not None:
+            session = ClassicSession(self.renderer, (*channels, SYSTEM_CHANNEL), self.clock.time)
+        connection = Connection(self, connection_id, send, close, session)
+        if greeting is not None:
+            connection.replies.append(greeting)
+        self.connections[connection_id] = connection
+        self.opened_total += 1
+        connection.start()
+        self.on_opened(connection)
+        return connection
+
+    def forget(self, connection: Connection) -> None:
+        """Takes a connection off the registry; its writer ends by itself or is cancelled by the caller."""
+        if self.connections.get(connection.connection_id) is connection:
+            del self.connections[connection.connection_id]
+            self.on_closed(connection)
+
+    async def drop(self, connection: Connection) -> None:
+        """Ends a connection whose socket is gone."""
+        self.forget(connection)
+        task = connection.task
+        if task is not None and task is not asyncio.current_task() and not task.done():
+            task.cancel()
+            await asyncio.wait([task], timeout=self.config.close_timeout_s)
+
+    def wake(self, channels: set[str]) -> None:
+        """Some channels changed: tells the writers that wait."""
+        for connection in self.connections.values():
+            wake = connection._wake
+            if wake is not None and connection.session is not None:
+                if channels.isdisjoint(connection.session.channels):
+                    continue
+                connection._wake = None
+                if not wake.done():
+                    wake.set_result(None)
+
+    def wake_all(self) -> None:
+        """Something may have changed for everybody."""
+        for connection in list(self.connections.values()):
+            connection.wake()
+
+    def behind_count(self) -> int:
+        """How many connections have been told less than the store knows."""
+        return sum(1 for c in self.connections.values() if c.session is not None and c.session.has_news())
+
+    def send_failed(self, connection: Connection, error: Exception) -> None:
+        """A socket failed: its own affair, counted; never the circuit breaker's."""
+        self.send_failures += 1
+        logger.info("connection %s is gone: %s: %.200s", connection.connection_id, type(error).__name__, error)
+
+    async def caught_up(self, timeout_s: float) -> None:
+        """Waits until every connection that takes frames has been told everything, at most so long."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self.behind_count() or any(c.replies for c in self.connections.values()):
+                    await asyncio.sleep(0.005)
+        except TimeoutError:
+            pass
+
+    async def close_all(self) -> None:
+        """Closes every connection, bounded by `close_timeout_s`."""
+        tasks = []
+        for connection in list(self.connections.values()):
+            connection.close(SERVER_STOPPING)
+            if connection.task is not None:
+                tasks.append(connection.task)
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=self.config.close_timeout_s)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late, timeout=self.config.close_timeout_s)
+        self.connections.clear()
+
+
+def sender(ws: Any) -> Send:
+    """The `send(text)` of any object that has one, sync or async."""
+
+    async def send(text: str) -> None:
+        result = ws.send(text)
+        if inspect.isawaitable(result):
+            await result
+
+    return send
+
+
+def closer(ws: Any) -> Close | None:
+    """The `close()` of any object that has one; the close code goes along where it is taken."""
+    if not hasattr(ws, "close"):
+        return None
+
+    async def close(code: CloseCode) -> None:
+        result = ws.close()
+        if inspect.isawaitable(result):
+            await result
+
+    return close
+
+
+def connection_established(connection: str, clock: Clock) -> str:
+    """A socket's first frame."""
+    return frames.connection_established(connection, clock.time())

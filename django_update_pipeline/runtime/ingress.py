@@ -1,0 +1,73 @@
+"""The one door from any thread into the queue.
+
+Law Q6 (door): a caller encodes, appends, and *tries* the lock: the holder drains, and looks again after
+releasing it. Nobody waits, so a caller may be a signal handler that interrupted the holder.
+
+Whatever changes the queue passes here: updates, and commands (callables without arguments).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import TypeVar
+
+from ..core.messages import UpdateMessage
+
+_T = TypeVar("_T")
+Command = Callable[[], object]
+
+
+class Ingress:
+    """An inbox, and the lock that guards the queue behind it."""
+
+    def __init__(self, accept: Callable[[UpdateMessage], None]) -> None:
+        self._accept = accept
+        self._inbox: deque[UpdateMessage | Command] = deque()
+        self._lock = threading.Lock()
+
+    def put(self, item: UpdateMessage | Command) -> None:
+        """Hands in an update or a command. It is done on return, unless another thread holds the door: then
+        that thread does it right after. Any thread."""
+        self._inbox.append(item)
+        self.drain()
+
+    def drain(self) -> None:
+        """Does what is in the inbox, if nobody else is at it."""
+        inbox = self._inbox
+        lock = self._lock
+        while inbox and lock.acquire(False):
+            try:
+                self._empty(inbox)
+            finally:
+                lock.release()
+
+    def _empty(self, inbox: deque[UpdateMessage | Command]) -> None:
+        accept = self._accept
+        while inbox:
+            try:
+                item = inbox.popleft()
+            except IndexError:  # a signal handler's drain came between
+                return
+            if type(item) is UpdateMessage:
+                accept(item)
+            else:
+                item()  # type: ignore[operator]
+
+    def try_run(self, command: Callable[[], _T]) -> tuple[bool, _T | None]:
+        """Empties the inbox, runs a command and returns its result; `(False, None)` if the door is held."""
+        if not self._lock.acquire(False):
+            return False, None
+        try:
+            self._empty(self._inbox)
+            result = command()
+        finally:
+            self._lock.release()
+        if self._inbox:
+            self.drain()
+        return True, result
+
+    def waiting(self) -> int:
+        """How many items are in the inbox; 0 unless another thread is at the door."""
+        return len(self._inbox)

@@ -1,0 +1,1 @@
+"""Movers of publications: one module a transport, all behind `core.ports.Transport`."""
