@@ -297,10 +297,8 @@ class CircuitBreaker:
         if self._state is CircuitState.OPEN:
             return max(0.0, self._open_until() - self._monotonic())
         if self._state is CircuitState.HALF_OPEN:
-            now = self._monotonic()
-            self._collect_lost_permits(now)
             if len(self._leases) + self._trials_passed >= self._half_open_max_calls:
-                return max(0.0, self._leases[0] - now)
+                return max(0.0, self._leases[0] - self._monotonic())
         return 0.0
 
     # -- what an operator orders
