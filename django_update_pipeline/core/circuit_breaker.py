@@ -296,10 +296,9 @@ class CircuitBreaker:
         """
         if self._state is CircuitState.OPEN:
             return max(0.0, self._open_until() - self._monotonic())
-        if self._state is CircuitState.HALF_OPEN:
-            if len(self._leases) + self._trials_passed >= self._half_open_max_calls:
-                return max(0.0, self._leases[0] - self._monotonic())
-        return 0.0
+        if len(self._leases) + self._trials_passed < self._half_open_max_calls:
+            return 0.0  # also when closed: no permit is out then
+        return max(0.0, self._leases[0] - self._monotonic())
 
     # -- what an operator orders
 

@@ -146,6 +146,22 @@ def test_one_failed_trial_opens_again(breaker, time):
     assert not breaker.can_execute()
 
 
+def test_each_round_of_trials_starts_afresh(breaker, time):
+    to_half_open(breaker, time)
+    assert [breaker.can_execute() for _ in range(3)] == [True, True, True]
+    breaker.record_success()
+    breaker.record_failure()
+    state = breaker.get_state()
+    assert (state["trials_in_flight"], state["trials_passed"]) == (0, 0)
+    time.now += breaker.retry_after_s()
+    assert [breaker.can_execute() for _ in range(4)] == [True, True, True, False]
+    for _ in range(3):
+        breaker.record_success()
+    assert breaker.retry_after_s() == 0.0
+    to_half_open(breaker, time)
+    assert [breaker.can_execute() for _ in range(4)] == [True, True, True, False]
+
+
 def test_a_cancelled_trial_counts_as_nothing_and_gives_its_permit_back(breaker, time):
     breaker.metrics.half_open_max_calls = 1
     to_half_open(breaker, time)
