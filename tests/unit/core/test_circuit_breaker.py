@@ -418,6 +418,17 @@ def test_each_change_is_told_once_with_cause_and_time(breaker, time):
     assert breaker.take_events() == []
 
 
+def test_who_listens_is_called_once_a_change_and_finds_it(breaker):
+    told: list[str] = []
+    breaker.on_change = lambda: told.extend(event.cause for event in breaker.take_events())
+    fail(breaker, 4)
+    assert told == []
+    fail(breaker, 1)
+    breaker.record_failure()
+    breaker.force_close()
+    assert told == ["5 failures in a row", "forced closed"]
+
+
 def test_events_nobody_takes_are_bounded_and_their_loss_is_counted(breaker):
     for _ in range(EVENTS_KEPT):
         breaker.force_close()
