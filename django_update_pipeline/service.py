@@ -49,6 +49,18 @@ async def start_update_pipeline_service() -> UpdatePipeline:
     return pipeline
 
 
+async def start_serving(pipeline: UpdatePipeline) -> None:
+    """Starts a pipeline in a process that serves clients, with its control socket. Idempotent, cheap when it runs."""
+    if pipeline.is_running:
+        return
+    await pipeline.start()
+
+
+async def stop_serving(pipeline: UpdatePipeline) -> None:
+    """The opposite: drains and stops."""
+    await pipeline.stop()
+
+
 def reset_update_pipeline() -> None:
     """Forgets the process's pipeline, so that the next use makes a new one: for tests, and after a fork."""
     global _pipeline

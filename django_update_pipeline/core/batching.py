@@ -3,9 +3,13 @@
 `AdaptiveBatching` is the policy; a plugin may put another in its place. `BatchProcessor` joins it to the
 queue and carries the founding names (`max_batch_size`, `pending_updates`, ...).
 
-Law W1 (idle): the first update after a quiet window is due at once. Law W2 (busy): after a flush its class
-pauses 1 ms, doubling with each flush up to the class's window, counted from the flush's start. Law W3
-(urgent): CRITICAL never pauses. Law W4 (size): a batch has 1 to `max_batch_size` updates.
+- Law W1 (idle): the first update after a quiet window is due at once.
+- Law W2 (busy): after a flush the classes in it pause 1 ms, doubling with each flush up to the class's window,
+  counted from the flush's start. A flush may be several batches; its last one counts.
+- Law W3 (urgent): CRITICAL never pauses.
+- Law W4 (size): a batch has 1 to `max_batch_size` updates, whatever the policy says.
+- Law W5 (cost): where a flush takes `f + m * n` seconds, the size settles where it takes at most the target, or
+  at most `2 * f` if that is more: smaller batches would hardly be quicker, only more. It never sticks below.
 """
 
 from __future__ import annotations
@@ -22,6 +26,11 @@ FIRST_PAUSE_S = 0.001
 
 #: Each class's window as a multiple of `batch_timeout_ms`.
 WINDOW_FACTORS = (0.0, 0.5, 1.0, 4.0)
+
+#: Weight of the newest flush in what is known of costs: the last ten or so count.
+_NEWEST = 0.1
+#: Below this variance of sizes, relative to their mean squared, they say nothing about the cost of one more.
+_VARIED = 0.001
 
 NEVER = float("inf")
 
@@ -53,6 +62,10 @@ class AdaptiveBatching:
 
     The size adapts so that a CRITICAL update never waits long behind a batch that is being handed out:
     with many connections a batch gets smaller, down to one update; with few it grows to `max_batch_size`.
+
+    A flush costs a fixed part (waking every connection) and a part per update. Both are fitted to what was
+    measured, by exponentially weighted least squares: with the mean cost per update alone, small batches
+    would look dear and stay small. Growth is by half and one at a time, each step measured.
     """
 
     def __init__(self, config: BatchingConfig | None = None) -> None:
@@ -62,7 +75,9 @@ class AdaptiveBatching:
         self.target_s = config.target_flush_ms / 1000
         self._pause = [0.0] * len(PRIORITIES)
         self._flushed_at = [-NEVER] * len(PRIORITIES)
-        self._cost_s = 0.0  # smoothed, per update
+        # Of sizes and durations (seconds): weighted means, variance of sizes, covariance.
+        self._mean_size = self._mean_s = self._variance = self._covariance = 0.0
+        self._largest = 0.0  # size of late, decaying
 
     def windows_s(self) -> tuple[float, float, float, float]:
         base = self.batch_timeout_ms / 1000
@@ -81,9 +96,16 @@ class AdaptiveBatching:
         return now if since >= pause else now - since + min(pause, window)
 
     def limit(self) -> int:
-        if self._cost_s <= 0.0:
+        if self._mean_s <= 0.0:
             return self.max_batch_size
-        return max(1, min(self.max_batch_size, int(self.target_s / self._cost_s)))
+        cost_s = self._mean_s / self._mean_size  # of one update, the fixed part shared out: at most too dear
+        fixed_s, marginal_s = 0.0, 0.0
+        if self._variance > _VARIED * self._mean_size**2:
+            marginal_s = min(max(self._covariance / self._variance, 0.0), cost_s)
+            fixed_s = self._mean_s - marginal_s * self._mean_size
+        fitting = max(self.target_s - fixed_s, fixed_s) / marginal_s if marginal_s > 0.0 else NEVER
+        size = max(self.target_s / cost_s, min(fitting, 1.5 * self._largest + 1))
+        return max(1, int(min(size, self.max_batch_size)))
 
     def flushed(self, classes: Iterable[UpdatePriority], now: float) -> None:
         base = self.batch_timeout_ms / 1000
@@ -93,8 +115,17 @@ class AdaptiveBatching:
             self._flushed_at[priority] = now
 
     def measured(self, size: int, duration_s: float) -> None:
-        if size:
-            self._cost_s += 0.2 * (duration_s / size - self._cost_s)
+        if size < 1 or not 0.0 <= duration_s < NEVER:
+            return
+        if self._mean_size == 0.0:
+            self._mean_size, self._mean_s, self._largest = size, duration_s, size
+            return
+        off_size, off_s = size - self._mean_size, duration_s - self._mean_s
+        self._mean_size += _NEWEST * off_size
+        self._mean_s += _NEWEST * off_s
+        self._variance = (1 - _NEWEST) * (self._variance + _NEWEST * off_size * off_size)
+        self._covariance = (1 - _NEWEST) * (self._covariance + _NEWEST * off_size * off_s)
+        self._largest = max(size, (1 - _NEWEST) * self._largest)
 
 
 class PendingView:
@@ -127,6 +158,7 @@ class BatchProcessor:
         self.policy: BatchingPolicy = policy or AdaptiveBatching()
         self.queue = PriorityQueue(self.policy.windows_s())
         self.next_due = NEVER
+        self._flushed: set[UpdatePriority] = set()  # the classes in the batches of this flush
         self.pending_updates: Mapping[UpdatePriority, PendingView] = {
             priority: PendingView(self, priority) for priority in PRIORITIES
         }
@@ -145,7 +177,7 @@ class BatchProcessor:
 
     @property
     def batch_timeout_ms(self) -> float:
-        """NORMAL's window in milliseconds, 0 or more; takes effect with the next update."""
+        """NORMAL's window in milliseconds, 0 or more; what waits is flushed at once when it changes."""
         return self.policy.batch_timeout_ms
 
     @batch_timeout_ms.setter
@@ -156,6 +188,7 @@ class BatchProcessor:
             )
         self.policy.batch_timeout_ms = float(value)
         self.queue.windows_s = self.policy.windows_s()
+        self.next_due = -NEVER  # what waits was given the old window: look at once
 
     def get_pending_count(self) -> dict[UpdatePriority, int]:
         """How many updates wait, by priority."""
@@ -175,13 +208,15 @@ class BatchProcessor:
             self.next_due = now
         if self.next_due > now:
             return []
-        batch = queue.take(self.policy.limit())
+        batch = queue.take(max(1, min(self.policy.limit(), self.policy.max_batch_size)))
+        self._flushed.update([update.priority for update in batch])
         if queue.has_ready():
             self.next_due = now
         else:
             self.next_due = NEVER
             if batch:
-                self.policy.flushed({update.priority for update in batch}, now)
+                self.policy.flushed(self._flushed, now)
+                self._flushed = set()
         return batch
 
     def released(self, now: float) -> None:

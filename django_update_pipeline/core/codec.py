@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any
 
 import msgspec
@@ -59,12 +60,17 @@ def encode_object(data: Any, agent_id: object) -> bytes:
     try:
         text = _encode(data)
     except Exception as error:  # whatever the data's own objects raise is the caller's, with its path
-        path = _find(data, "data", error)
+        path = _find(data, "data")
         raise InvalidUpdate(
             f"data of agent {agent_id!r} can't be encoded as JSON at {path}: {error}", agent_id=agent_id, path=path
         ) from error
     if b"null" in text:
-        found = _not_finite(data, "data")
+        try:
+            found = _not_finite(data, "data")
+        except RecursionError as error:
+            raise InvalidUpdate(
+                f"data of agent {agent_id!r} is nested too deeply: lay it out flatter", agent_id=agent_id, path="data"
+            ) from error
         if found is not None:
             path, value = found
             raise InvalidUpdate(
@@ -93,10 +99,10 @@ def encode_value(value: Any) -> bytes:
 
 def _not_finite(value: Any, path: str) -> tuple[str, float] | None:
     """Finds the first NaN or Infinity below `value`: its path and the number. The data has been encoded."""
-    if value is None or isinstance(value, (str, int, bytes)):
-        return None
     if isinstance(value, float):
         return None if math.isfinite(value) else (path, value)
+    if value is None or isinstance(value, (str, int, bytes)):
+        return None
     if isinstance(value, Mapping):
         for key, item in value.items():
             if isinstance(key, float) and not math.isfinite(key):
@@ -112,31 +118,36 @@ def _not_finite(value: Any, path: str) -> tuple[str, float] | None:
     tolist = getattr(value, "tolist", None)
     if tolist is not None:
         return _not_finite(tolist(), path)
+    if isinstance(value, Enum):
+        return _not_finite(value.value, path)
     if isinstance(value, msgspec.Struct) or hasattr(value, "__dataclass_fields__"):
         # msgspec keeps the floats of a Struct or dataclass as they are here, so the walk can go on.
         return _not_finite(msgspec.to_builtins(value, enc_hook=_plain), path)
     return None
 
 
-def _find(value: Any, path: str, error: Exception, depth: int = 0) -> str:
+def _find(value: Any, path: str, depth: int = 0) -> str:
     """The path of the innermost value that fails to encode by itself."""
     if depth > 40:
         return path
     items: list[tuple[str, Any]] = []
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            try:
-                _encode({key: None})
-            except Exception:  # the key itself is what can't be encoded
-                return f"{path} (key {key!r:.80})"
-            items.append((f"{path}.{key}", item))
-    elif isinstance(value, (list, tuple, set, frozenset)):
-        items = [(f"{path}[{index}]", item) for index, item in enumerate(value)]
+    try:
+        if isinstance(value, Mapping):
+            for key, item in value.items():
+                try:
+                    _encode({key: None})
+                except Exception:  # the key itself is what can't be encoded
+                    return f"{path} (key {key!r:.80})"
+                items.append((f"{path}.{key}", item))
+        elif isinstance(value, (list, tuple, set, frozenset)):
+            items = [(f"{path}[{index}]", item) for index, item in enumerate(value)]
+    except Exception:  # the container is the caller's own, and fails to list what it holds
+        return path
     for name, item in items:
         try:
             _encode(item)
         except RecursionError:
             return name
         except Exception:  # look further inside
-            return _find(item, name, error, depth + 1)
+            return _find(item, name, depth + 1)
     return path

@@ -8,6 +8,8 @@ Laws (design, section 6):
   deadline to all that wait before it. Priority chooses the deadline, never the account.
 - Law Q2 (composition): a state update composes into the waiting one of the same agent and channels, in its
   place: replace and remove win, merge overlays, merge after remove is a replace. Events never compose.
+  Where one for overlapping channels waits in between, the order of the two holds in the channels they share:
+  it takes the newer content too if it goes to no further channel, else the newer one waits behind it.
 - Law Q3 (choice): CRITICAL first, then earliest deadline, one place in twenty for the rest; what is taken
   of a chain is always its prefix.
 - Law Q4 (frozen): the agents of a batch that is out are held: their later updates wait, and compose among
@@ -21,7 +23,7 @@ newer, more urgent updates as it waits, and nothing starves.
 from __future__ import annotations
 
 from collections import deque
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
 
 from .account import ACCEPTED, CLEARED, CONFLATED, DEAD_LETTERED, DELIVERED, Account
@@ -32,6 +34,9 @@ _EVENT, _MERGE, _REMOVE, _REPLACE = UpdateKind.EVENT, UpdateKind.MERGE, UpdateKi
 
 #: One place in this many goes to what is not CRITICAL, however much of that waits.
 SHARE_OF_THE_REST = 20
+
+#: The heaps keep so many stale places more than there are chains before they are rebuilt.
+_STALE_PLACES = 1000
 
 
 class Chain:
@@ -62,8 +67,8 @@ class Chain:
         return self.others.get(channels) if self.others is not None else None
 
     def remember(self, update: UpdateMessage) -> None:
-        """Notes a state update that now waits."""
-        if self.state is None:
+        """Notes a state update that now waits: the newest one for its channels."""
+        if self.state is None or self.state.channels == update.channels:
             self.state = update
         elif self.others is None:
             self.others = {update.channels: update}
@@ -78,15 +83,12 @@ class Chain:
             del self.others[update.channels]
 
 
-def compose(older: UpdateMessage, newer: UpdateMessage) -> None:
-    """Makes `older` say what `older` and then `newer` would have said (Law Q2); both are state updates.
-
-    What identifies the result (priority, times, retries) is the newer one's, who waits for it are both's.
-    """
+def overlay(older: UpdateMessage, newer: UpdateMessage) -> None:
+    """Makes `older` say what `older` and then `newer` would have said (Law Q2); both are state updates."""
     if newer.kind is not _MERGE:
         older.kind = newer.kind
         older.payload = newer.payload
-        older.fields = newer.fields
+        older.fields = None if newer.fields is None else dict(newer.fields)
         older.load = newer.load
         older.update_type = newer.update_type
     else:
@@ -107,6 +109,14 @@ def compose(older: UpdateMessage, newer: UpdateMessage) -> None:
                     older.fields.pop(key, None)
                 else:
                     older.fields[key] = text
+
+
+def compose(older: UpdateMessage, newer: UpdateMessage) -> None:
+    """Puts `newer` in the place of `older`, which then says what both said, one after the other.
+
+    What identifies the result (priority, times, retries) is the newer one's, who waits for it are both's.
+    """
+    overlay(older, newer)
     older.priority = newer.priority
     older.accepted_at = newer.accepted_at
     older.timestamp = newer.timestamp
@@ -154,11 +164,11 @@ class PriorityQueue:
         kind = update.kind
         if kind is not _EVENT:
             waiting = chain.waiting_state(update.channels)
-            if waiting is not None:
+            if waiting is not None and (not chain.others or self._keeps_order(chain, waiting, update)):
                 self._conflate(waiting, update)
                 if (rank, deadline) < (waiting.rank, waiting.deadline):
                     self._promote(chain, chain.updates.index(waiting), rank, deadline)
-                    return True
+                    return chain.entry is not None
                 return False
             chain.remember(update)
             size = update.size_bytes()
@@ -180,7 +190,36 @@ class PriorityQueue:
             before = updates[-2]
             if (rank, deadline) < (before.rank, before.deadline):
                 self._promote(chain, len(updates) - 1, rank, deadline)
-        return not chain.held
+        return chain.entry is not None
+
+    def _keeps_order(self, chain: Chain, waiting: UpdateMessage, newer: UpdateMessage) -> bool:
+        """Whether `newer` may be composed into `waiting`, ahead of the states that wait behind that.
+
+        A state behind it that shares a channel would undo it there, so it gets the newer content as well; if
+        it also goes to a channel that `newer` does not, nothing is done and the answer is no. O(chain) where
+        there is such a state, else O(sets of channels).
+        """
+        others = chain.others
+        assert others is not None and chain.state is not None
+        channels = set(newer.channels)
+        for state in (chain.state, *others.values()):
+            if state.seq > waiting.seq and not channels.isdisjoint(state.channels):
+                break
+        else:
+            return True
+        overlapping = []
+        for state in reversed(chain.updates):
+            if state is waiting:
+                break
+            if state.kind is not _EVENT and not channels.isdisjoint(state.channels):
+                if not channels.issuperset(state.channels):
+                    return False
+                overlapping.append(state)
+        for state in overlapping:
+            self.waiting_bytes -= state.size_bytes()
+            overlay(state, newer)
+            self.waiting_bytes += state.size_bytes()
+        return True
 
     def _conflate(self, waiting: UpdateMessage, newer: UpdateMessage) -> None:
         """Composes `newer` into `waiting`, in its place; the older one's account is closed."""
@@ -228,6 +267,7 @@ class PriorityQueue:
         for chain in touched:
             chain.held = True
             chain.entry = None
+        self._sweep()
         return batch
 
     def _next_chain(self) -> Chain | None:
@@ -244,6 +284,13 @@ class PriorityQueue:
                     return chain
         return None
 
+    def _sweep(self) -> None:
+        """Rebuilds the heaps once most of their places are stale: an outage with overflow makes many."""
+        if len(self._critical) + len(self._rest) > 2 * len(self.chains) + _STALE_PLACES:
+            for heap in (self._critical, self._rest):
+                heap[:] = [entry for entry in heap if entry[2].entry is entry]
+                heapify(heap)
+
     def _left(self, chain: Chain, update: UpdateMessage) -> None:
         """Keeps the gauges when an update leaves its chain, for whatever reason."""
         size = update.size_bytes()
@@ -251,12 +298,13 @@ class PriorityQueue:
         if update.kind is _EVENT:
             self.event_count -= 1
             self.event_bytes -= size
-            update.seq = -1
+            update.seq = -update.seq
             events = self._events
             while events and events[0].seq < 0:
                 events.popleft()
             if len(events) > 2 * self.event_count + 1000:
-                self._events = deque(event for event in events if event.seq >= 0)
+                # An event that was given back and not yet passed is in there twice.
+                self._events = deque(dict.fromkeys(event for event in events if event.seq >= 0))
         else:
             chain.forget(update)
 
@@ -303,12 +351,15 @@ class PriorityQueue:
         for update in reversed(updates):
             chain = self.chains[update.agent_id]
             if update.kind is _EVENT:
+                update.seq = -update.seq  # its place among equals is the one it had
                 self.event_count += 1
                 self.event_bytes += update.size_bytes()
                 self._events.appendleft(update)
             else:
                 newer = chain.waiting_state(update.channels)
-                if newer is not None:
+                if newer is None:
+                    chain.remember(update)
+                elif self._is_first_state(chain, newer):
                     chain.updates.remove(newer)
                     chain.forget(newer)
                     self.waiting_bytes -= newer.size_bytes()
@@ -316,14 +367,23 @@ class PriorityQueue:
                     compose(update, newer)
                     if (newer.rank, newer.deadline) < (update.rank, update.deadline):
                         update.rank, update.deadline = newer.rank, newer.deadline
-                chain.remember(update)
+                    chain.remember(update)
             self.waiting_bytes += update.size_bytes()
-            update.seq = next(self._sequence) if not chain.updates else chain.updates[0].seq
             if chain.updates:
                 following = chain.updates[0]
                 if (following.rank, following.deadline) < (update.rank, update.deadline):
                     update.rank, update.deadline = following.rank, following.deadline
             chain.updates.appendleft(update)
+
+    def _is_first_state(self, chain: Chain, newer: UpdateMessage) -> bool:
+        """Whether no state for a channel of `newer` waits before it: then it may go to the front."""
+        channels = set(newer.channels)
+        for state in chain.updates:
+            if state is newer:
+                break
+            if state.kind is not _EVENT and not channels.isdisjoint(state.channels):
+                return False
+        return True
 
     def back_off(self, agent_id: str, until: float) -> None:
         """Holds an agent's chain until a monotonic time."""
@@ -394,6 +454,7 @@ class PriorityQueue:
                 del self.chains[chain.agent_id]
         elif was_head and chain.entry is not None:
             self._enter(chain)
+        self._sweep()
 
     # gauges
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..core.messages import JSONObject, UpdatePriority
 from ..core.ports import Sink
-from ..core.recording import Recording, parse_movement_file, parse_recording
+from ..core.recording import AgentMovement, Recording, join_steps, parse_movement_file, parse_recording
 
 logger = logging.getLogger(__name__)
 
@@ -138,8 +138,20 @@ def read_recording(path: str | Path) -> Recording:
         files = sorted((int(f.stem), f) for f in folder.glob("*.json") if f.stem.isdigit())
         if not files:
             raise FileNotFoundError(f"{folder} holds no <step>.json files")
-        return Recording(tuple(parse_movement_file(step, file.read_bytes()) for step, file in files))
-    return parse_recording(path.read_bytes())
+        return join_steps((parse_movement_file(n, f.read_bytes(), f.name) for n, f in files), str(folder))
+    return parse_recording(path.read_bytes(), path.name)
+
+
+def movement_state(movement: AgentMovement) -> JSONObject:
+    """One recorded movement as a state: `position`, `activity`, `emoji`, `place` and `chat` (lines, or None)."""
+    place = movement.place
+    return {
+        "position": {"x": movement.position[0], "y": movement.position[1]},
+        "activity": movement.activity,
+        "emoji": movement.emoji,
+        "place": {"sector": place.sector, "arena": place.arena, "object": place.object_name},
+        "chat": None if movement.chat is None else [{"speaker": who, "line": line} for who, line in movement.chat],
+    }
 
 
 class ReplaySource:
@@ -183,7 +195,7 @@ class ReplaySource:
         began = loop.time()
         for number, step in enumerate(self.recording.steps):
             for name, movement in step.agents.items():
-                apply(name, movement.as_state())
+                apply(name, movement_state(movement))
             if self.steps_per_s:
                 await asyncio.sleep(max(0.0, began + (number + 1) / self.steps_per_s - loop.time()))
             else:

@@ -495,6 +495,14 @@ class UpdatePipeline:
         )
         return True
 
+    def reset_circuit_breaker(self) -> None:
+        """Closes the breaker; what waits is tried at once. Any thread."""
+        breaker: Any = self.circuit_breaker
+        if hasattr(breaker, "force_close"):
+            breaker.force_close("reset")
+        else:
+            breaker.record_success()
+
     # connections: on the pipeline's loop
 
     async def register_websocket(self, connection_id: str, ws: Any, channels: Iterable[str] | None = None) -> bool:

@@ -1,0 +1,180 @@
+"""The doors: plain ASGI, Django's sessions and hosts, no Channels needed.
+
+    from django.core.asgi import get_asgi_application
+    from django_update_pipeline.routing import with_update_pipeline
+
+    application = with_update_pipeline(get_asgi_application())
+
+serves the classic socket at `ws/updates/`, the admin socket at `ws/updates/admin/`, and everything else as before.
+The pipeline starts with the server's lifespan where it has one, else with the first scope.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from django.conf import settings
+
+from .core.codes import FORBIDDEN, INTERNAL_ERROR, LOGIN_REQUIRED, UNKNOWN_PATH
+from .core.origin import LOCAL_HOSTS, Refused, check_handshake
+from .runtime.pipeline import UpdatePipeline
+from .runtime.socket import AdminSocket, ClassicSocket, Receive, SendMessage, SocketClient, first_message, refuse
+from .service import get_update_pipeline, start_serving, stop_serving
+
+logger = logging.getLogger(__name__)
+
+Scope = dict[str, Any]
+ASGIApplication = Callable[[Scope, Receive, SendMessage], Awaitable[None]]
+
+DEFAULT_PATH = "ws/updates/"
+
+
+class WebSocketDoor:
+    """The ASGI application of one socket: judges the handshake, finds the user, serves.
+
+    `scope["user"]` is used where something before us (Channels' AuthMiddleware) put it, else Django's session.
+    """
+
+    def __init__(self, *, admin: bool = False, pipeline: UpdatePipeline | None = None) -> None:
+        self.admin = admin
+        self._pipeline = pipeline
+
+    async def __call__(self, scope: Scope, receive: Receive, send: SendMessage) -> None:
+        pipeline = self._pipeline or get_update_pipeline()
+        limits = pipeline.config.connections
+        if not await first_message(receive, limits.accept_timeout_s):
+            return
+        verdict = check_handshake(scope.get("headers", ()), allowed_hosts(), limits.allowed_origins)
+        if isinstance(verdict, Refused):
+            logger.info("socket refused: %s: %s", verdict.rule, verdict.reason)
+            await refuse(send, FORBIDDEN)
+            return
+        try:
+            async with asyncio.timeout(limits.accept_timeout_s):
+                await start_serving(pipeline)
+                user = scope["user"] if "user" in scope else await session_user(scope)
+        except Exception:  # the door's boundary: this socket is refused, the server goes on
+            logger.exception("a socket could not be let in")
+            await refuse(send, INTERNAL_ERROR)
+            return
+        client = SocketClient(pipeline.websocket_manager.new_connection_id(), user)
+        if not self.admin:
+            await ClassicSocket(pipeline, client).serve(receive, send)
+        elif is_operator(user):
+            await AdminSocket(pipeline, client, lambda: still_operator(user)).serve(receive, send)
+        else:
+            await refuse(send, FORBIDDEN if getattr(user, "is_authenticated", False) else LOGIN_REQUIRED)
+
+
+class UpdatePipelineApplication:
+    """Wraps an ASGI application: our sockets at `path` and `path + "admin/"`, lifespan, the rest as before."""
+
+    def __init__(self, app: ASGIApplication, path: str = DEFAULT_PATH, websocket: ASGIApplication | None = None) -> None:
+        self.app = app
+        self.websocket = websocket
+        base = "/" + path.strip("/") + "/"
+        self.doors = {base: WebSocketDoor(), f"{base}admin/": WebSocketDoor(admin=True)}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: SendMessage) -> None:
+        kind = scope["type"]
+        if kind == "lifespan":
+            await self._lifespan(receive, send)
+        elif kind == "websocket":
+            door = self.doors.get(_path(scope))
+            if door is not None:
+                await door(scope, receive, send)
+            elif self.websocket is not None:
+                await self.websocket(scope, receive, send)
+            else:
+                await receive()
+                await refuse(send, UNKNOWN_PATH)
+        else:
+            await start_serving(get_update_pipeline())
+            await self.app(scope, receive, send)
+
+    async def _lifespan(self, receive: Receive, send: SendMessage) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                try:
+                    await start_serving(get_update_pipeline())
+                except Exception as error:
+                    logger.exception("the pipeline could not be started")
+                    await send({"type": "lifespan.startup.failed", "message": f"{type(error).__name__}: {error}"})
+                    return
+                await send({"type": "lifespan.startup.complete"})
+            elif message["type"] == "lifespan.shutdown":
+                await stop_serving(get_update_pipeline())
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+
+def with_update_pipeline(
+    app: ASGIApplication, path: str = DEFAULT_PATH, *, websocket: ASGIApplication | None = None
+) -> UpdatePipelineApplication:
+    """Adds the pipeline's sockets and its life cycle to an ASGI application.
+
+    Args:
+        app: what serves HTTP, as `get_asgi_application()` returns it.
+        path: where the classic socket is; the admin socket is at `path + "admin/"`.
+        websocket: serves sockets at other paths; without it they are refused.
+    """
+    return UpdatePipelineApplication(app, path, websocket)
+
+
+def _path(scope: Scope) -> str:
+    path: str = scope.get("path", "")
+    root: str = scope.get("root_path", "")
+    return path[len(root) :] if root and path.startswith(root) else path
+
+
+def allowed_hosts() -> Sequence[str]:
+    """ALLOWED_HOSTS, or the local names where it is empty in DEBUG, as Django has it."""
+    hosts: Sequence[str] = settings.ALLOWED_HOSTS
+    return LOCAL_HOSTS if not hosts and settings.DEBUG else hosts
+
+
+async def session_user(scope: Scope) -> Any:
+    """The user of the handshake's session cookie; None without one, or where django.contrib.auth is not used."""
+    from django.apps import apps
+    from django.http import parse_cookie
+
+    if not (apps.is_installed("django.contrib.auth") and apps.is_installed("django.contrib.sessions")):
+        return None
+    cookies = b"; ".join(value for name, value in scope.get("headers", ()) if name == b"cookie")
+    key = parse_cookie(cookies.decode("latin-1")).get(settings.SESSION_COOKIE_NAME) if cookies else None
+    if not key:
+        from django.contrib.auth.models import AnonymousUser
+
+        return AnonymousUser()
+    return await sync_to_async(_load_user, thread_sensitive=True)(key)
+
+
+def _load_user(session_key: str) -> Any:
+    from importlib import import_module
+
+    from django.contrib.auth import get_user
+    from django.http import HttpRequest
+
+    request = HttpRequest()
+    request.session = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
+    return get_user(request)
+
+
+def is_operator(user: Any) -> bool:
+    """Whether a user may command the pipeline: active staff."""
+    return bool(getattr(user, "is_active", False) and getattr(user, "is_staff", False))
+
+
+async def still_operator(user: Any) -> bool:
+    """The same, read afresh."""
+
+    def read() -> bool:
+        fresh = type(user)._default_manager.filter(pk=user.pk).first() if user.pk is not None else None
+        return is_operator(fresh)
+
+    return await sync_to_async(read, thread_sensitive=True)()
