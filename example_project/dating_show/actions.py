@@ -88,13 +88,13 @@ def ceremony(agent_id: str, params: Params) -> dict[str, Any]:
 
 
 def replay_step(agent_id: str, params: Params) -> dict[str, Any]:
-    """`replay_step {"step": 7, "personas": {...}}`: one step of a recording; for the local operator only."""
+    """`replay_step {"step": 7, "movements": {...}}`: one step of a recording; for the local operator only."""
     from django_update_pipeline import get_update_pipeline
 
     try:
-        happenings = _guest_book().play(params.get("step"), params.get("personas"))
+        happenings = _guest_book().play(params.get("step"), params.get("movements"))
     except BadStep as error:
-        raise ActionRefused(f"Not a step of a recording: {error}.") from error
+        raise ActionRefused(f"Not a step of a recording: {error}.", code="bad_params") from error
     pipeline = get_update_pipeline()
     for happening in happenings:
         pipeline.queue_agent_update(
@@ -106,6 +106,11 @@ def replay_step(agent_id: str, params: Params) -> dict[str, Any]:
     return {"step": params.get("step"), "lines": len(happenings)}
 
 
+def replay_end(agent_id: str, params: Params) -> dict[str, Any]:
+    """`replay_end`: the guests of a recording leave; for the local operator only."""
+    return {"left": _guest_book().send_home()}
+
+
 ACTIONS: dict[str, Callable[[str, Params], dict[str, Any]]] = {
     "move": move,
     "mood": mood,
@@ -113,9 +118,10 @@ ACTIONS: dict[str, Callable[[str, Params], dict[str, Any]]] = {
     "rose": rose,
     "ceremony": ceremony,
     "replay_step": replay_step,
+    "replay_end": replay_end,
 }
 
-LOCAL_ACTIONS = frozenset({"replay_step"})
+LOCAL_ACTIONS = frozenset({"replay_step", "replay_end"})
 """Actions that only come from this machine, over the control socket."""
 
 _book: GuestBook | None = None

@@ -15,10 +15,10 @@ django_application = get_asgi_application()
 
 # These read settings and models: they come after Django is set up.
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler  # noqa: E402
-from django_update_pipeline.routing import with_update_pipeline  # noqa: E402
 
 from dating_show.database import prepare_database  # noqa: E402
 from dating_show.villa.source import enable_simulation  # noqa: E402
+from django_update_pipeline.routing import with_update_pipeline  # noqa: E402
 
 prepare_database()
 enable_simulation()

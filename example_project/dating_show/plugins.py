@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from django_update_pipeline.plugins.sources import UnifiedAgentManagerSource
-
 from dating_show import actions
+from dating_show.changes import ChangesOf
 from dating_show.producer import is_producer
 from dating_show.services.frontend_state_adapter import FrontendStateAdapter, get_frontend_state_adapter
 from dating_show.services.unified_agent_manager import get_unified_agent_manager
 from dating_show.villa.source import VillaSource
-from django_update_pipeline import hookimpl
+from django_update_pipeline import UpdatePriority, hookimpl
+from django_update_pipeline.plugins.sources import UnifiedAgentManagerSource
 
 STATE_TYPES = frozenset({"state_change", "state_patch", "state_removed"})
 NOTIFICATIONS = ("agent_notifications",)
@@ -34,7 +34,12 @@ class VillaRouter:
 def provide_sources(config: Any) -> list[Any]:
     """The manager's changes, and the villa that makes them (where it is enabled)."""
     manager = get_unified_agent_manager()
-    return [UnifiedAgentManagerSource(manager, get_frontend_state_adapter()), VillaSource(manager)]
+    adapter = get_frontend_state_adapter()
+    changes = [
+        UnifiedAgentManagerSource(ChangesOf(manager, urgency), adapter, priority=urgency)
+        for urgency in (UpdatePriority.HIGH, UpdatePriority.NORMAL, UpdatePriority.LOW)
+    ]
+    return [*changes, VillaSource(manager)]
 
 
 @hookimpl

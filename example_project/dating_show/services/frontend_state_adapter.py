@@ -169,6 +169,7 @@ _IDENTITY = {
     "bio": "Nobody has told much about this one yet. The villa will find out.",
     "languages": ["English"],
     "colour": None,
+    "look": None,
     "guest": False,
 }
 _ROLE = {

@@ -29,6 +29,7 @@ Listener = Callable[[str, Any, Any], object]
 | `agent_registered` | the id | the agent's whole state |
 | `agent_updated` | the id | the agent's whole state |
 | `batch_update` | a dict of agent ids to the fields that changed | None |
+| `agent_removed` | the id | the last state |
 """
 
 BATCH_WINDOW_S = 0.1
@@ -144,6 +145,17 @@ class UnifiedAgentManager:
                 self.flush_updates()
         if not batch_mode:
             self._deliver()
+        return True
+
+    def remove_agent(self, agent_id: str) -> bool:
+        """Forgets an agent and notifies `agent_removed` at once; False if it is unknown."""
+        with self._lock:
+            state = self._states.pop(agent_id, None)
+            if state is None:
+                return False
+            self._gathered.pop(agent_id, None)
+            self._notices.append(("agent_removed", agent_id, state))
+        self._deliver()
         return True
 
     def get_agent_state(self, agent_id: str) -> State | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.urls import re_path
+
 from django_update_pipeline.consumers import AdminConsumer, UpdatePipelineConsumer
 
 

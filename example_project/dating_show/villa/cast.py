@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class Persona:
     """Who somebody is when the show begins.
 
-    `colour` is the colour of the figure on the map, chosen to be told apart on light and dark ground.
+    `colour` is the colour of the figure on the map, chosen to be told apart on light and dark ground;
+    `look` is skin, hair and the name of a hair style that the page can draw.
     """
 
     agent_id: str
@@ -20,6 +21,7 @@ class Persona:
     bio: str
     colour: str
     favourite_places: tuple[str, ...]
+    look: tuple[str, str, str]
     traits: dict[str, float]
 
     @property
@@ -49,6 +51,7 @@ CAST: tuple[Persona, ...] = (
         "Talks to crabs and means it. Believes that first dates belong on the water.",
         "#c8553d",
         ("beach", "pool"),
+        ("#7a4a30", "#221a18", "curls"),
         _traits(0.9, 0.6, 0.7, 0.8, 0.3, romance=0.7),
     ),
     Persona(
@@ -60,6 +63,7 @@ CAST: tuple[Persona, ...] = (
         "Apologises with cake. Has never lost an argument about coffee.",
         "#3d7ea6",
         ("kitchen", "terrace"),
+        ("#e6b892", "#3a2a20", "short"),
         _traits(0.6, 0.8, 0.6, 0.7, 0.5, romance=0.9),
     ),
     Persona(
@@ -71,6 +75,7 @@ CAST: tuple[Persona, ...] = (
         "Says little, sees everything, and repaired the hammock on the first day.",
         "#5b8c5a",
         ("garden", "hideaway"),
+        ("#f5d3b8", "#d9b678", "long"),
         _traits(0.7, 0.9, 0.2, 0.6, 0.2, patience=0.9),
     ),
     Persona(
@@ -82,6 +87,7 @@ CAST: tuple[Persona, ...] = (
         "Can't stand still. Falls in love on Mondays, usually for good.",
         "#e0952f",
         ("pool", "bar"),
+        ("#b67f55", "#33241c", "wave"),
         _traits(0.8, 0.3, 0.95, 0.7, 0.4, romance=0.95),
     ),
     Persona(
@@ -93,6 +99,7 @@ CAST: tuple[Persona, ...] = (
         "Keeps a list of everyone's tells. Wins at cards and hates being asked how.",
         "#8e5ba6",
         ("lounge", "garden"),
+        ("#a8714a", "#1f1a1c", "long"),
         _traits(0.85, 0.7, 0.4, 0.45, 0.55, strategy=0.9),
     ),
     Persona(
@@ -104,6 +111,7 @@ CAST: tuple[Persona, ...] = (
         "Up before everybody. Measures friendship in shared silences.",
         "#4a6670",
         ("gym", "beach"),
+        ("#efc3a0", "#8a5f3c", "short"),
         _traits(0.5, 0.85, 0.35, 0.65, 0.15, courage=0.9),
     ),
     Persona(
@@ -115,6 +123,7 @@ CAST: tuple[Persona, ...] = (
         "Knows a story about anyone after five minutes. Half of them are true.",
         "#d1618a",
         ("bar", "pool"),
+        ("#f0c8aa", "#a34e2c", "bob"),
         _traits(0.65, 0.35, 0.9, 0.4, 0.6, mischief=0.8),
     ),
     Persona(
@@ -126,6 +135,7 @@ CAST: tuple[Persona, ...] = (
         "Plays at three in the morning if nobody stops him. Nobody does.",
         "#2f8f83",
         ("lounge", "fire_pit"),
+        ("#efcfae", "#201c20", "wave"),
         _traits(0.95, 0.5, 0.3, 0.75, 0.45, romance=0.6),
     ),
     Persona(
@@ -137,6 +147,7 @@ CAST: tuple[Persona, ...] = (
         "Asks one question too many, and is usually right to.",
         "#a23b4b",
         ("terrace", "bar"),
+        ("#d09c70", "#2a1f1d", "bob"),
         _traits(0.55, 0.8, 0.75, 0.3, 0.5, strategy=0.8),
     ),
     Persona(
@@ -148,6 +159,7 @@ CAST: tuple[Persona, ...] = (
         "Remembers every birthday. Cries at rose ceremonies, also at other people's.",
         "#b08a2e",
         ("kitchen", "garden"),
+        ("#f4cdb0", "#b9743c", "curls"),
         _traits(0.5, 0.6, 0.55, 0.95, 0.7, patience=0.8),
     ),
 )

@@ -14,7 +14,7 @@ from dating_show.villa import grounds, lines
 from dating_show.villa.conversation import say
 from dating_show.villa.effects import Announcement, Effect, Happening
 from dating_show.villa.islander import Islander
-from django_update_pipeline.core.messages import UpdatePriority
+from django_update_pipeline import UpdatePriority
 
 FIRST_AFTER_S = 40.0
 EVERY_S = 150.0
@@ -108,7 +108,7 @@ class RoseCeremony:
                 one.line = None
                 one.mark("dialogue")
         if not self._givers:
-            return self._close(now_s)
+            return self._close(now_s, rng)
         self._until = now_s + ROSE_S
         giver = self._givers.popleft()
         free = [
@@ -125,7 +125,7 @@ class RoseCeremony:
         self._roses[giver.agent_id] = receiver.agent_id
         return give_rose(giver, receiver, rng)
 
-    def _close(self, now_s: float) -> list[Effect]:
+    def _close(self, now_s: float, rng: random.Random) -> list[Effect]:
         self.phase = Phase.QUIET
         self._next_at = now_s + EVERY_S
         empty = [
@@ -134,7 +134,9 @@ class RoseCeremony:
             if one.agent_id not in self._roses and one.agent_id not in self._roses.values()
         ]
         for one in self._islanders.values():
-            one.next_plan_at = now_s + 1.0
+            one.next_plan_at = now_s + rng.uniform(0.5, 9.0)
+            one.next_talk_at = now_s + rng.uniform(2.0, 10.0)
+            one.do("thinking it over")
         for one in empty:
             one.feel(-0.35, -0.1, priority=UpdatePriority.NORMAL)
             one.remember("left the fire pit without a rose")

@@ -7,7 +7,7 @@ import random
 from dating_show.villa import grounds, lines, personality
 from dating_show.villa.effects import Effect, Happening
 from dating_show.villa.islander import Bond, Islander
-from django_update_pipeline.core.messages import UpdatePriority
+from django_update_pipeline import UpdatePriority
 
 LINE_S = (3.2, 4.4)
 """Shortest and longest time one line hangs in the air."""

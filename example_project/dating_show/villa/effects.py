@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from django_update_pipeline.core.messages import UpdatePriority
+from django_update_pipeline import UpdatePriority
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ PLACES: dict[str, Place] = {
             "the kitchen",
             "in",
             "kitchen",
-            ((415, 160), (490, 160), (415, 215), (490, 215), (452, 130)),
+            ((408, 150), (496, 150), (410, 222), (498, 222), (452, 118)),
             ("making pancakes", "brewing coffee", "cutting a melon", "tasting the sauce"),
         ),
         Place(
@@ -91,7 +91,7 @@ PLACES: dict[str, Place] = {
             "the gym deck",
             "on",
             "gym",
-            ((62, 430), (102, 455), (62, 500), (102, 520)),
+            ((62, 445), (104, 470), (62, 510), (108, 528)),
             ("lifting weights", "stretching", "skipping rope", "holding a very long plank"),
         ),
         Place(
@@ -99,7 +99,7 @@ PLACES: dict[str, Place] = {
             "the bar",
             "at",
             "bar",
-            ((560, 425), (600, 437), (640, 425), (545, 385), (655, 385)),
+            ((535, 405), (572, 448), (628, 448), (668, 405), (690, 350)),
             ("mixing a mocktail", "polishing a glass", "telling a long story", "waiting for ice"),
         ),
         Place(
@@ -115,7 +115,7 @@ PLACES: dict[str, Place] = {
             "the fire pit",
             "at",
             "fire_pit",
-            _ring(800, 420, 78, 62, 12, start_deg=15),
+            _ring(800, 420, 112, 88, 12, start_deg=15),
             ("feeding the fire", "staring into the flames", "toasting marshmallows", "humming an old song"),
         ),
         Place(
@@ -131,7 +131,7 @@ PLACES: dict[str, Place] = {
             "the hideaway",
             "in",
             "hideaway",
-            ((862, 585), (912, 585), (862, 625), (912, 625)),
+            ((850, 590), (915, 590), (862, 630), (925, 632)),
             ("lighting candles", "hiding from everyone", "listening to the sea", "writing a poem"),
         ),
     )
@@ -158,7 +158,7 @@ _WAYPOINTS: dict[str, Point] = {
     "gate": (640, 300),
     "garden": (770, 165),
     "lawn": (680, 470),
-    "fire_pit": (735, 440),
+    "fire_pit": (716, 452),
     "grove": (770, 545),
     "beach": (400, 620),
     "beach_east": (640, 610),

@@ -15,7 +15,7 @@ from dating_show.villa import grounds, personality
 from dating_show.villa.cast import Persona
 from dating_show.villa.effects import StateChange
 from dating_show.villa.grounds import Point
-from django_update_pipeline.core.messages import UpdatePriority
+from django_update_pipeline import UpdatePriority
 
 STROLL = 62.0
 """Walking speed in map units a second: across the whole map in some 16 seconds."""
@@ -196,6 +196,7 @@ class Islander:
             "hometown": persona.hometown,
             "bio": persona.bio,
             "colour": persona.colour,
+            "look": dict(zip(("skin", "hair", "style"), persona.look, strict=True)),
         }
 
     def _role(self) -> dict[str, Any]:

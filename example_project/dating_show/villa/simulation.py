@@ -17,7 +17,7 @@ from dating_show.villa.ceremony import VILLA_ID, RoseCeremony, give_rose
 from dating_show.villa.conversation import Conversation
 from dating_show.villa.effects import Effect, Happening
 from dating_show.villa.islander import HURRY, STROLL, Bond, Islander
-from django_update_pipeline.core.messages import UpdatePriority
+from django_update_pipeline import UpdatePriority
 
 LONGEST_STEP_S = 2.0
 """A longer gap between two steps (a suspended laptop) counts as this much: nobody jumps through a wall."""

@@ -22,7 +22,7 @@ from typing import Any
 from dating_show.services.unified_agent_manager import UnifiedAgentManager
 from dating_show.villa.effects import Announcement, Effect, Happening, StateChange
 from dating_show.villa.simulation import Villa
-from django_update_pipeline.core.messages import UpdatePriority
+from django_update_pipeline import UpdatePriority
 
 logger = logging.getLogger(__name__)
 
