@@ -158,10 +158,35 @@ class PriorityQueue:
         deadline = base + self.windows_s[priority]
         rank = 1 if priority else 0
         agent_id = update.agent_id
+        kind = update.kind
         chain = self.chains.get(agent_id)
         if chain is None:
             chain = self.chains[agent_id] = Chain(agent_id)
-        kind = update.kind
+        elif kind is _REPLACE and chain.state is not None and not chain.others:
+            waiting = chain.state
+            if waiting.fields is None and waiting.load is None and waiting.channels == update.channels:
+                # The commonest case of a busy simulation, written out: `compose` of two plain full states.
+                assert waiting.payload is not None
+                self.account.cells[waiting.priority * 5 + CONFLATED] += 1
+                self.waiting_bytes -= len(waiting.payload)
+                waiting.payload = update.payload
+                waiting.fields = update.fields
+                waiting.load = update.load
+                waiting.kind = _REPLACE
+                waiting.update_type = update.update_type
+                waiting.priority = update.priority
+                waiting.accepted_at = update.accepted_at
+                waiting.timestamp = update.timestamp
+                waiting.retry_count = update.retry_count
+                waiting.max_retries = update.max_retries
+                if update.payload is not None:
+                    self.waiting_bytes += len(update.payload)
+                if update.waiters:
+                    waiting.waiters = update.waiters + (waiting.waiters or [])
+                if rank < waiting.rank or (rank == waiting.rank and deadline < waiting.deadline):
+                    self._promote(chain, chain.updates.index(waiting), rank, deadline)
+                    return chain.entry is not None
+                return False
         if kind is not _EVENT:
             waiting = chain.waiting_state(update.channels)
             if waiting is not None and (not chain.others or self._keeps_order(chain, waiting, update)):

@@ -150,6 +150,7 @@ class UpdatePipeline:
         self._kinds |= {"state_patch": _MERGE, "state_removed": _REMOVE}
         self._channel_sets: dict[Channels, Channels] = {}
         self._max_retries = config.retry.max_retries
+        self._max_update_bytes = config.queue.max_update_bytes
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._life: asyncio.Lock | None = None
@@ -209,11 +210,11 @@ class UpdatePipeline:
                 None,
                 self._checked_priority(priority),
                 self._time(),
-                channels=self._channels(agent_id, update_type, channels),
-                kind=_REPLACE,
+                self._monotonic(),
+                self._channels(agent_id, update_type, channels),
+                _REPLACE,
+                self._max_retries,
                 load=load,
-                accepted_at=self._monotonic(),
-                max_retries=self._max_retries,
             )
         )
 
@@ -251,12 +252,13 @@ class UpdatePipeline:
             UpdateMessage(
                 "",
                 SYSTEM_EVENT,
-                {"level": level, "message": str(message)},
+                encode_object({"level": level, "message": str(message)}, "system"),
                 self._checked_priority(priority),
                 self._time(),
-                channels=(SYSTEM_CHANNEL,),
-                accepted_at=self._monotonic(),
-                max_retries=self._max_retries,
+                self._monotonic(),
+                (SYSTEM_CHANNEL,),
+                _EVENT,
+                self._max_retries,
             )
         )
 
@@ -272,23 +274,22 @@ class UpdatePipeline:
             kind = self._kinds.get(update_type, _EVENT)
         except TypeError:
             raise InvalidUpdate(f"update_type {update_type!r} is not a string", agent_id=agent_id) from None
-        fields = None
-        if kind is _EVENT:
+        fields = payload = None
+        if kind is _REPLACE:
+            payload = encode_object(data, agent_id)
+        elif kind is _EVENT:
             if type(update_type) is not str or not 0 < len(update_type) <= 100:
                 raise InvalidUpdate(
                     f"update_type {update_type!r:.120} is not a string of 1 to 100 characters", agent_id=agent_id
                 )
             payload = encode_object(data, agent_id)
             self._check_room_for_event(len(payload))
-        elif kind is _REPLACE:
-            payload = encode_object(data, agent_id)
         elif kind is _REMOVE:
             payload = b"{}"
         else:
             fields, size = self._patch(agent_id, data)
-            payload = b""
             self._check_merged_size(agent_id, size)
-        if len(payload) > self.config.queue.max_update_bytes:
+        if payload is not None and len(payload) > self._max_update_bytes:
             raise self._too_large(agent_id, len(payload))
         if channels is None and self._route is None:
             names = self._default_channels
@@ -297,15 +298,15 @@ class UpdatePipeline:
         return UpdateMessage(
             agent_id,
             update_type,
-            None,
+            payload,
             priority,
             self._time(),
-            channels=names,
-            kind=kind,
-            payload=payload if fields is None else None,
-            fields=fields,
-            accepted_at=self._monotonic(),
-            max_retries=self._max_retries,
+            self._monotonic(),
+            names,
+            kind,
+            self._max_retries,
+            0,
+            fields,
         )
 
     def _hand_in(self, update: UpdateMessage) -> None:
@@ -484,13 +485,13 @@ class UpdatePipeline:
             UpdateMessage(
                 letter.agent_id,
                 letter.update_type,
-                None,
+                letter.payload,
                 letter.priority,
                 letter.queued_at,
-                channels=letter.channels,
-                payload=letter.payload,
-                accepted_at=self._monotonic(),
-                max_retries=self._max_retries,
+                self._monotonic(),
+                letter.channels,
+                _EVENT,
+                self._max_retries,
             )
         )
         return True
