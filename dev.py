@@ -83,10 +83,11 @@ def run(arguments: list[str]) -> None:
 
 def pythons() -> list[str]:
     """The supported interpreters that tox can find, as "3.11"; pyenv's are put on the PATH first."""
-    root = os.environ.get("PYENV_ROOT") or str(Path.home() / ".pyenv")
-    if shutil.which("pyenv"):
-        root = subprocess.run(["pyenv", "root"], capture_output=True, text=True).stdout.strip() or root
-    folders = sorted(str(p) for p in Path(root).glob("versions/3.1[1-9]*/bin") if (p / "python3").exists())
+    pyenv = shutil.which("pyenv")
+    roots = [os.environ.get("PYENV_ROOT"), Path(pyenv).resolve().parents[1] if pyenv else None]
+    folders = [
+        str(f) for r in (*roots, Path.home() / ".pyenv") if r for f in Path(r).glob("versions/3.1[1-9]*/bin")
+    ]
     os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), *folders])
     found = {f"{sys.version_info[0]}.{sys.version_info[1]}"}
     for version in LTS:

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Generator, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -91,6 +92,23 @@ def pytest_make_collect_report(
     report = yield
     _fail_if_skipped(report)
     return report
+
+
+def _printable(value: Any) -> Any:
+    """``value`` with lone surrogates escaped, at any depth."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, dict):
+        return {_printable(key): _printable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_printable(item) for item in value)
+    return value
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """A failure that shows a lone surrogate would end the xdist worker instead of being reported."""
+    return _printable((yield))
 
 
 @pytest.fixture(scope="session")
