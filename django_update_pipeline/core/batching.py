@@ -4,12 +4,12 @@
 queue and carries the founding names (`max_batch_size`, `pending_updates`, ...).
 
 - Law W1 (idle): the first update after a quiet window is due at once.
-- Law W2 (busy): after a flush the classes in it pause 1 ms, doubling with each flush up to the class's window,
-  counted from the flush's start. A flush may be several batches; its last one counts.
+- Law W2 (busy): after a flush the classes in it pause 1 ms, doubling with each flush up to the class's
+  window, counted from the flush's start. A flush may be several batches; its last one counts.
 - Law W3 (urgent): CRITICAL never pauses.
 - Law W4 (size): a batch has 1 to `max_batch_size` updates, whatever the policy says.
-- Law W5 (cost): where a flush takes `f + m * n` seconds, the size settles where it takes at most the target, or
-  at most `2 * f` if that is more: smaller batches would hardly be quicker, only more. It never sticks below.
+- Law W5 (cost): where a flush takes `f + m * n` seconds, the size settles where that is the target, or `2 * f`
+  if that is more: smaller batches would hardly be quicker, only more. It does not stick at less.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ WINDOW_FACTORS = (0.0, 0.5, 1.0, 4.0)
 _NEWEST = 0.1
 #: Below this variance of sizes, relative to their mean squared, they say nothing about the cost of one more.
 _VARIED = 0.001
+#: A measured flush counts as no longer than this: a suspended machine is no measure.
+_LONGEST_S = 10.0
 
 NEVER = float("inf")
 
@@ -65,7 +67,8 @@ class AdaptiveBatching:
 
     A flush costs a fixed part (waking every connection) and a part per update. Both are fitted to what was
     measured, by exponentially weighted least squares: with the mean cost per update alone, small batches
-    would look dear and stay small. Growth is by half and one at a time, each step measured.
+    would look dear and stay small. Growth is by half and one at a time, each step measured; where only one
+    size was seen of late, another is tried.
     """
 
     def __init__(self, config: BatchingConfig | None = None) -> None:
@@ -96,15 +99,19 @@ class AdaptiveBatching:
         return now if since >= pause else now - since + min(pause, window)
 
     def limit(self) -> int:
-        if self._mean_s <= 0.0:
+        if self._mean_s < 1e-9:  # nothing measured, or by a clock that stands still
             return self.max_batch_size
         cost_s = self._mean_s / self._mean_size  # of one update, the fixed part shared out: at most too dear
-        fixed_s, marginal_s = 0.0, 0.0
+        step = 1.5 * self._largest + 1
         if self._variance > _VARIED * self._mean_size**2:
             marginal_s = min(max(self._covariance / self._variance, 0.0), cost_s)
             fixed_s = self._mean_s - marginal_s * self._mean_size
-        fitting = max(self.target_s - fixed_s, fixed_s) / marginal_s if marginal_s > 0.0 else NEVER
-        size = max(self.target_s / cost_s, min(fitting, 1.5 * self._largest + 1))
+            fitting = max(self.target_s - fixed_s, fixed_s) / marginal_s if marginal_s > 0.0 else NEVER
+        elif self._mean_s > self.target_s and self._mean_size > 1.5:
+            fitting = 0.5 * self._mean_size  # too long, and nothing known of other sizes: try a smaller one
+        else:
+            fitting = step
+        size = max(self.target_s / cost_s, min(fitting, step))
         return max(1, int(min(size, self.max_batch_size)))
 
     def flushed(self, classes: Iterable[UpdatePriority], now: float) -> None:
@@ -117,6 +124,7 @@ class AdaptiveBatching:
     def measured(self, size: int, duration_s: float) -> None:
         if size < 1 or not 0.0 <= duration_s < NEVER:
             return
+        duration_s = min(duration_s, _LONGEST_S)
         if self._mean_size == 0.0:
             self._mean_size, self._mean_s, self._largest = size, duration_s, size
             return
@@ -194,12 +202,14 @@ class BatchProcessor:
         """How many updates wait, by priority."""
         return self.queue.pending_by_priority()
 
-    def accept(self, update: UpdateMessage) -> None:
-        """Takes an update in and notes when it is due."""
-        if self.queue.accept(update):
-            due = self.policy.due_at(update.priority, update.accepted_at)
-            if due < self.next_due:
-                self.next_due = due
+    def accept(self, update: UpdateMessage) -> bool:
+        """Takes an update in and notes when it is due. True: `next_due` may be earlier than before."""
+        if not self.queue.accept(update):
+            return False
+        due = self.policy.due_at(update.priority, update.accepted_at)
+        if due < self.next_due:
+            self.next_due = due
+        return True
 
     def take_due(self, now: float) -> list[UpdateMessage]:
         """The next batch if one is due, else an empty list; `next_due` then says when to ask again."""

@@ -10,6 +10,7 @@ encoding, and `JSON.parse` rounds them, so an id of that size belongs in a strin
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from enum import Enum
 from typing import Any
@@ -34,6 +35,9 @@ def _plain(value: Any) -> Any:
         return tolist()
     raise NotImplementedError(f"objects of type {type(value).__name__} can't be encoded as JSON")
 
+
+#: Searches a text for `null`, which NaN and Infinity become; a compiled pattern is the fastest way there is.
+NULL = re.compile(b"null").search
 
 _encode = msgspec.json.Encoder(enc_hook=_plain).encode
 _split = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -62,14 +66,18 @@ def encode_object(data: Any, agent_id: object) -> bytes:
     except Exception as error:  # whatever the data's own objects raise is the caller's, with its path
         path = _find(data, "data")
         raise InvalidUpdate(
-            f"data of agent {agent_id!r} can't be encoded as JSON at {path}: {error}", agent_id=agent_id, path=path
+            f"data of agent {agent_id!r} can't be encoded as JSON at {path}: {error}",
+            agent_id=agent_id,
+            path=path,
         ) from error
-    if b"null" in text:
+    if NULL(text) is not None:
         try:
             found = _not_finite(data, "data")
         except RecursionError as error:
             raise InvalidUpdate(
-                f"data of agent {agent_id!r} is nested too deeply: lay it out flatter", agent_id=agent_id, path="data"
+                f"data of agent {agent_id!r} is nested too deeply: lay it out flatter",
+                agent_id=agent_id,
+                path="data",
             ) from error
         if found is not None:
             path, value = found

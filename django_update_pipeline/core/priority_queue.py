@@ -162,30 +162,26 @@ class PriorityQueue:
         chain = self.chains.get(agent_id)
         if chain is None:
             chain = self.chains[agent_id] = Chain(agent_id)
-        elif kind is _REPLACE and chain.state is not None and not chain.others:
-            waiting = chain.state
-            if waiting.fields is None and waiting.load is None and waiting.channels == update.channels:
-                # The commonest case of a busy simulation, written out: `compose` of two plain full states.
-                assert waiting.payload is not None
+        elif kind is _REPLACE and (waiting := chain.state) is not None and not chain.others:
+            payload = update.payload
+            replaced = waiting.payload
+            updates = chain.updates
+            if (
+                payload is not None
+                and replaced is not None
+                and updates[-1] is waiting
+                and waiting.channels == update.channels
+                and (rank, deadline) >= (waiting.rank, waiting.deadline)
+            ):
+                # The commonest case of a busy simulation, written out: a full state takes a full state's place.
                 self.account.cells[waiting.priority * 5 + CONFLATED] += 1
-                self.waiting_bytes -= len(waiting.payload)
-                waiting.payload = update.payload
-                waiting.fields = update.fields
-                waiting.load = update.load
-                waiting.kind = _REPLACE
-                waiting.update_type = update.update_type
-                waiting.priority = update.priority
-                waiting.accepted_at = update.accepted_at
-                waiting.timestamp = update.timestamp
-                waiting.retry_count = update.retry_count
-                waiting.max_retries = update.max_retries
-                if update.payload is not None:
-                    self.waiting_bytes += len(update.payload)
-                if update.waiters:
-                    waiting.waiters = update.waiters + (waiting.waiters or [])
-                if rank < waiting.rank or (rank == waiting.rank and deadline < waiting.deadline):
-                    self._promote(chain, chain.updates.index(waiting), rank, deadline)
-                    return chain.entry is not None
+                self.waiting_bytes += len(payload) - len(replaced)
+                update.seq = waiting.seq
+                update.rank = waiting.rank
+                update.deadline = waiting.deadline
+                if waiting.waiters:
+                    update.waiters = waiting.waiters + (update.waiters or [])
+                updates[-1] = chain.state = update
                 return False
         if kind is not _EVENT:
             waiting = chain.waiting_state(update.channels)
@@ -225,7 +221,8 @@ class PriorityQueue:
         there is such a state, else O(sets of channels).
         """
         others = chain.others
-        assert others is not None and chain.state is not None
+        assert others is not None
+        assert chain.state is not None
         channels = set(newer.channels)
         for state in (chain.state, *others.values()):
             if state.seq > waiting.seq and not channels.isdisjoint(state.channels):
@@ -484,7 +481,7 @@ class PriorityQueue:
     # gauges
 
     def pending_by_priority(self) -> dict[UpdatePriority, int]:
-        """Counts what waits, update by update (a batch that is out is not in here). O(n), for tests and metrics."""
+        """Counts what waits, update by update; a batch that is out is not in here. O(n)."""
         counts = dict.fromkeys(PRIORITIES, 0)
         for chain in list(self.chains.values()):
             for update in list(chain.updates):
@@ -493,4 +490,5 @@ class PriorityQueue:
 
     def oldest_accepted_at(self) -> float | None:
         """When the longest waiting update was accepted, in monotonic seconds. O(n)."""
-        return min((u.accepted_at for chain in list(self.chains.values()) for u in list(chain.updates)), default=None)
+        waiting = [u for chain in list(self.chains.values()) for u in list(chain.updates)]
+        return min((u.accepted_at for u in waiting), default=None)

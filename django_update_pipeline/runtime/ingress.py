@@ -22,7 +22,7 @@ Command = Callable[[], object]
 class Ingress:
     """An inbox, and the lock that guards the queue behind it."""
 
-    def __init__(self, accept: Callable[[UpdateMessage], None]) -> None:
+    def __init__(self, accept: Callable[[UpdateMessage], bool]) -> None:
         self._accept = accept
         self._inbox: deque[UpdateMessage | Command] = deque()
         self._lock = threading.Lock()
@@ -32,6 +32,21 @@ class Ingress:
         that thread does it right after. Any thread."""
         self._inbox.append(item)
         self.drain()
+
+    def put_update(self, update: UpdateMessage) -> bool:
+        """`put` for an update, on a short path where nobody else is at the door. False: nothing became due earlier."""
+        lock = self._lock
+        if self._inbox or not lock.acquire(False):
+            self.put(update)
+            return True
+        try:
+            news = self._accept(update)
+        finally:
+            lock.release()
+        if self._inbox:
+            self.drain()
+            return True
+        return news
 
     def drain(self) -> None:
         """Does what is in the inbox, if nobody else is at it."""

@@ -1,0 +1,443 @@
+"""The half of the pipeline that any thread may call: checks, encodes and hands in; never waits.
+
+`queue_agent_update` is the hot path: what it costs beyond encoding the data is measured by `benchmarks/ingest.py`.
+Its common cases (a full state, an event) are written out there; everything else goes through methods.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+from collections.abc import Callable, Iterable
+from itertools import count
+from typing import Any
+
+import msgspec
+
+from ..core import account as terms
+from ..core.batching import BatchProcessor
+from ..core.codec import NULL, encode_object, split_object
+from ..core.config import PipelineConfig
+from ..core.messages import UNSET, Channels, JSONObject, Load, UpdateKind, UpdateMessage, UpdatePriority
+from ..core.names import valid_agent_id, valid_channel_name
+from ..core.ports import Clock, Router
+from ..core.session import SYSTEM_CHANNEL, SYSTEM_EVENT
+from ..core.store import Store
+from ..exceptions import InvalidUpdate, PipelineFull, UpdateNotDelivered, UpdatePipelineError
+from .delivery import Delivery
+from .dispatcher import Dispatcher
+from .ingress import Ingress
+
+_EVENT, _REPLACE, _MERGE, _REMOVE = UpdateKind.EVENT, UpdateKind.REPLACE, UpdateKind.MERGE, UpdateKind.REMOVE
+_NORMAL = UpdatePriority.NORMAL
+_encode = msgspec.json.Encoder().encode
+
+LEVELS = ("info", "warning", "error")
+
+#: Asked with what is to be done at the commit; True if it will be.
+Defer = Callable[[Callable[[], None]], bool]
+
+
+class FutureWaiter:
+    """Tells one `publish()` call how its update ended; from any thread."""
+
+    def __init__(self) -> None:
+        self.future: concurrent.futures.Future[None] = concurrent.futures.Future()
+
+    def delivered(self) -> None:
+        """The transport acknowledged it."""
+        if not self.future.done():
+            self.future.set_result(None)
+
+    def failed(self, outcome: str, reason: str) -> None:
+        """It was cleared or dead-lettered."""
+        if not self.future.done():
+            self.future.set_exception(
+                UpdateNotDelivered(f"the update was {outcome}: {reason}", outcome=outcome, reason=reason)
+            )
+
+
+class Queueing:
+    """What `UpdatePipeline` offers to producers. Its parts are made by `UpdatePipeline.__init__`."""
+
+    config: PipelineConfig
+    clock: Clock
+    store: Store
+    batch_processor: BatchProcessor
+    circuit_breaker: Any
+    is_running: bool
+    _ingress: Ingress
+    _delivery: Delivery
+    _dispatcher: Dispatcher
+
+    def _prepare_queueing(self, router: Router | None, defer: Defer | None) -> None:
+        """Binds once what the hot path needs."""
+        config = self.config
+        self.defer = defer
+        self._deferred = count()
+        self._deferred_count = 0
+        self._committed_count = 0
+        self._queue = self.batch_processor.queue
+        self._chains = self._queue.chains
+        self._accept = self.batch_processor.accept
+        self._monotonic = self.clock.monotonic
+        self._time = self.clock.time
+        self._route = router.route if router is not None else None
+        self._default_channels: Channels = (config.default_channel,)
+        self._kinds = dict.fromkeys(config.state_types, _REPLACE)
+        self._kinds |= {"state_patch": _MERGE, "state_removed": _REMOVE}
+        self._channel_sets: dict[Channels, Channels] = {}
+        self._max_retries = config.retry.max_retries
+        self._max_update_bytes = config.queue.max_update_bytes
+
+    def queue_agent_update(
+        self,
+        agent_id: str,
+        update_type: str = "state_change",
+        data: JSONObject | None = None,
+        priority: UpdatePriority = _NORMAL,
+        channels: Iterable[str] | None = None,
+    ) -> None:
+        """Queues an update. The data is encoded before this returns; it never waits. Any thread.
+
+        Args:
+            agent_id: the entity's id, 1 to 200 characters.
+            update_type: `state_change` (and those in STATE_TYPES) replaces the agent's state, `state_patch`
+                merges top-level fields into it (None sets null, UNSET removes the field), `state_removed`
+                removes the agent. Any other is an event: delivered, in order, once each.
+            data: a JSON object.
+            priority: how urgent it is.
+            channels: where it goes; None for what the router says, else the default channel.
+
+        Raises:
+            InvalidUpdate: a field or the data is not valid.
+            PipelineFull: a bound is reached.
+        """
+        if (
+            type(data) is dict
+            and type(agent_id) is str
+            and agent_id in self._chains
+            and type(priority) is UpdatePriority
+            and type(update_type) is str
+            and (kind := self._kinds.get(update_type, _EVENT)) is _REPLACE
+        ):
+            # A known agent's full state, written out: each call and branch shows in the benchmark.
+            try:
+                payload = _encode(data)
+            except Exception:
+                payload = encode_object(data, agent_id)  # plain values of odd types, or an error with its path
+            if NULL(payload) is not None:
+                payload = encode_object(data, agent_id)
+            if len(payload) > self._max_update_bytes:
+                raise self._too_large(agent_id, len(payload))
+            update = UpdateMessage(
+                agent_id,
+                update_type,
+                payload,
+                priority,
+                self._time(),
+                self._monotonic(),
+                self._default_channels
+                if channels is None and self._route is None
+                else self._channels(agent_id, update_type, channels),
+                kind,
+                self._max_retries,
+            )
+        else:
+            update = self._update(agent_id, update_type, data, priority, channels)
+        if self.defer is not None or not update.channels:
+            self._hand_in(update)
+            return
+        if self._ingress.put_update(update):
+            self._dispatcher.notify()
+
+    def queue_agent_changed(
+        self,
+        agent_id: str,
+        load: Load,
+        priority: UpdatePriority = _NORMAL,
+        update_type: str = "state_change",
+        channels: Iterable[str] | None = None,
+    ) -> None:
+        """Says that an agent changed: `load(agent_id)` is asked for its state at the flush, on the loop.
+
+        However often an agent changes before a flush, its state is made once. None from `load` sends nothing.
+
+        Raises:
+            InvalidUpdate: a field is not valid, or the update type is no full state.
+            PipelineFull: a bound is reached.
+        """
+        if self._kinds.get(update_type) is not _REPLACE:
+            raise InvalidUpdate(
+                f"update_type {update_type!r} is no full state: use one of {sorted(self.config.state_types)}",
+                agent_id=agent_id,
+            )
+        self._check_agent(agent_id)
+        self._hand_in(
+            UpdateMessage(
+                agent_id,
+                update_type,
+                None,
+                self._checked_priority(priority),
+                self._time(),
+                self._monotonic(),
+                self._channels(agent_id, update_type, channels),
+                _REPLACE,
+                self._max_retries,
+                load=load,
+            )
+        )
+
+    async def publish(
+        self,
+        agent_id: str,
+        update_type: str = "state_change",
+        data: JSONObject | None = None,
+        priority: UpdatePriority = _NORMAL,
+        channels: Iterable[str] | None = None,
+    ) -> None:
+        """Queues an update and returns once the transport has acknowledged it, or a newer state in its place.
+
+        Waits while the circuit breaker is open.
+
+        Raises:
+            UpdateNotDelivered: the update was cleared or dead-lettered.
+            UpdatePipelineError: the pipeline does not run.
+        """
+        if not self.is_running:
+            raise UpdatePipelineError("publish() needs a running pipeline: await pipeline.start() first")
+        waiter = FutureWaiter()
+        update = self._update(agent_id, update_type, data, priority, channels)
+        update.waiters = [waiter]
+        self._hand_in(update)
+        await asyncio.wrap_future(waiter.future)
+
+    def queue_system_notification(
+        self, message: str, level: str = "info", priority: UpdatePriority = UpdatePriority.HIGH
+    ) -> None:
+        """Queues news for every connection, whatever it is subscribed to. `level`: info, warning or error."""
+        if level not in LEVELS:
+            raise InvalidUpdate(f"level {level!r} is none of {', '.join(LEVELS)}")
+        payload = encode_object({"level": level, "message": str(message)}, SYSTEM_CHANNEL)
+        self._check_room_for_event(len(payload))
+        self._hand_in(
+            UpdateMessage(
+                "",
+                SYSTEM_EVENT,
+                payload,
+                self._checked_priority(priority),
+                self._time(),
+                self._monotonic(),
+                (SYSTEM_CHANNEL,),
+                _EVENT,
+                self._max_retries,
+            )
+        )
+
+    @property
+    def total_updates(self) -> int:
+        """Updates queued so far, those that wait for a commit or were rolled back included."""
+        deferred = self._deferred_count - self._committed_count
+        return self._queue.account.total(terms.ACCEPTED) + deferred
+
+    # handing in
+
+    def _update(
+        self, agent_id: str, update_type: str, data: Any, priority: UpdatePriority, channels: Iterable[str] | None
+    ) -> UpdateMessage:
+        """Checks and encodes one update of any kind."""
+        if type(agent_id) is not str or agent_id not in self._chains:
+            self._check_agent(agent_id)
+        if type(priority) is not UpdatePriority:
+            priority = self._checked_priority(priority)
+        if type(update_type) is not str or not 0 < len(update_type) <= 100 or update_type == SYSTEM_EVENT:
+            raise InvalidUpdate(
+                f"update_type {update_type!r:.120} is not valid: give a string of 1 to 100 characters other than "
+                f"{SYSTEM_EVENT!r}",
+                agent_id=agent_id,
+            )
+        kind = self._kinds.get(update_type, _EVENT)
+        fields: dict[str, bytes | None] | None = None
+        payload: bytes | None = None
+        if kind is _MERGE:
+            fields, size = self._patch(agent_id, data)
+            self._check_merged_size(agent_id, size)
+        else:
+            payload = b"{}" if kind is _REMOVE else encode_object(data, agent_id)
+            if len(payload) > self._max_update_bytes:
+                raise self._too_large(agent_id, len(payload))
+            if kind is _EVENT:
+                self._check_room_for_event(len(payload))
+        return UpdateMessage(
+            agent_id,
+            update_type,
+            payload,
+            priority,
+            self._time(),
+            self._monotonic(),
+            self._channels(agent_id, update_type, channels),
+            kind,
+            self._max_retries,
+            0,
+            fields,
+        )
+
+    def _hand_in(self, update: UpdateMessage) -> None:
+        # Counted after `defer` says yes: without a transaction it says no and nothing is deferred.
+        if self.defer is not None and self.defer(lambda: self._commit(update)):
+            self._deferred_count = next(self._deferred) + 1
+            return
+        self._enter(update)
+
+    def _commit(self, update: UpdateMessage) -> None:
+        """A deferred update's transaction was committed."""
+        update.accepted_at = self._monotonic()
+
+        def counted() -> None:
+            self._committed_count += 1
+
+        self._ingress.put(counted)
+        self._enter(update)
+
+    def _enter(self, update: UpdateMessage) -> None:
+        if not update.channels:
+            self._ingress.put(lambda: self._swallow(update))
+        elif self._ingress.put_update(update):
+            self._dispatcher.notify()
+
+    def _swallow(self, update: UpdateMessage) -> None:
+        account = self._queue.account
+        account.add(update.priority, terms.ACCEPTED)
+        account.add(update.priority, terms.CLEARED)
+        for waiter in update.waiters or ():
+            waiter.failed("cleared", "the router sends it nowhere")
+
+    # checks
+
+    def _check_agent(self, agent_id: object) -> None:
+        if not valid_agent_id(agent_id):
+            raise InvalidUpdate(
+                f"agent_id {agent_id!r:.220} is not valid: give a string of 1 to 200 characters without control "
+                "characters, not __proto__, constructor or prototype",
+                agent_id=agent_id,
+            )
+        limits = self.config.queue
+        if self.store.agent_count() + len(self._chains) >= limits.max_agents:
+            known = agent_id in self._chains or any(
+                agent_id in channel.agents for channel in list(self.store.channels.values())
+            )
+            if not known:
+                raise PipelineFull(
+                    f"agent {agent_id!r} would be one more than QUEUE max_agents = {limits.max_agents}: remove agents "
+                    '(update_type "state_removed") or raise it',
+                    limit="max_agents",
+                    value=limits.max_agents,
+                )
+        held = self._queue.waiting_bytes
+        if held > limits.max_total_bytes // 2:
+            held += self.store.size_bytes()
+            if held > limits.max_total_bytes:
+                raise PipelineFull(
+                    f"{held} bytes are held, more than QUEUE max_total_bytes = {limits.max_total_bytes}: queue less, "
+                    "or raise it",
+                    limit="max_total_bytes",
+                    value=limits.max_total_bytes,
+                )
+
+    @staticmethod
+    def _checked_priority(priority: object) -> UpdatePriority:
+        try:
+            return UpdatePriority(priority)  # type: ignore[arg-type]
+        except ValueError:
+            raise InvalidUpdate(
+                f"priority {priority!r} is none of {', '.join(p.name for p in UpdatePriority)}"
+            ) from None
+
+    def _check_room_for_event(self, size: int) -> None:
+        """Events at their bound meet the overflow policy; with the breaker open the oldest makes room."""
+        limits = self.config.queue
+        queue = self._queue
+        if queue.event_count < limits.max_events and queue.event_bytes + size <= limits.max_event_bytes:
+            return
+        if limits.overflow == "drop_oldest" or not self._breaker_is_closed():
+            self._ingress.put(lambda: self._drop_oldest(size))
+            return
+        name, value = "max_events", limits.max_events
+        if queue.event_count < limits.max_events:
+            name, value = "max_event_bytes", limits.max_event_bytes
+        raise PipelineFull(
+            f"{queue.event_count} events with {queue.event_bytes} bytes wait, which is QUEUE {name} = {value}: try "
+            'again later, raise it, or set QUEUE overflow to "drop_oldest"',
+            limit=name,
+            value=value,
+        )
+
+    def _breaker_is_closed(self) -> bool:
+        state = getattr(self.circuit_breaker, "state", None)
+        return state is None or getattr(state, "value", state) == "closed"
+
+    def _drop_oldest(self, size: int) -> None:
+        limits = self.config.queue
+        queue = self._queue
+        while queue.event_count >= limits.max_events or (
+            queue.event_count and queue.event_bytes + size > limits.max_event_bytes
+        ):
+            update = queue.drop_oldest_event()
+            if update is None:
+                return
+            self._delivery.bury(update, "overflow", "newer events took its place at the bound")
+
+    def _patch(self, agent_id: str, data: Any) -> tuple[dict[str, bytes | None], int]:
+        """A state_patch's fields and their size; UNSET marks fields to remove."""
+        unset: list[str] = []
+        if isinstance(data, dict):
+            unset = [key for key, value in data.items() if value is UNSET]
+            if unset:
+                data = {key: value for key, value in data.items() if value is not UNSET}
+        text = encode_object(data, agent_id)
+        fields: dict[str, bytes | None] = dict(split_object(text))
+        for key in unset:
+            fields[key] = None
+        return fields, len(text)
+
+    def _check_merged_size(self, agent_id: str, size: int) -> None:
+        """A state grows by patches: the sum meets the same bound as a full state."""
+        chain = self._chains.get(agent_id)
+        if chain is not None and chain.state is not None:
+            size += chain.state.size_bytes()
+        largest = 0
+        for channel in list(self.store.channels.values()):
+            agent = channel.agents.get(agent_id)
+            if agent is not None:
+                largest = max(largest, sum(map(len, list(agent.fields.values()))))
+        if size + largest > self._max_update_bytes:
+            raise self._too_large(agent_id, size + largest)
+
+    def _too_large(self, agent_id: object, size: int) -> InvalidUpdate:
+        return InvalidUpdate(
+            f"data of agent {agent_id!r} has {size} bytes, more than QUEUE max_update_bytes = "
+            f"{self._max_update_bytes}: send less, or raise it",
+            agent_id=agent_id,
+            path="data",
+        )
+
+    def _channels(self, agent_id: str, update_type: str, channels: Iterable[str] | None) -> Channels:
+        if channels is None:
+            routed = self._route(agent_id, update_type) if self._route is not None else None
+            if routed is None:
+                return self._default_channels
+            channels = routed
+        names = (channels,) if isinstance(channels, str) else tuple(channels)
+        known = self._channel_sets.get(names)
+        if known is not None:
+            return known
+        for name in names:
+            if not valid_channel_name(name) or name == SYSTEM_CHANNEL:
+                raise InvalidUpdate(
+                    f"channel {name!r:.120} is not valid: give 1 to 90 of A-Z a-z 0-9 . _ -", agent_id=agent_id
+                )
+        result = tuple(dict.fromkeys(names))
+        if len(self._channel_sets) > 10_000:
+            self._channel_sets.clear()
+        self._channel_sets[names] = result
+        return result
