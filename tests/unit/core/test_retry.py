@@ -80,6 +80,11 @@ def test_an_answer_that_is_no_duration_is_replaced_and_told(answer):
     assert len(decision.complaint) < 300
 
 
+@pytest.mark.parametrize("answer", [0, 0.0, 3600.0])
+def test_an_answer_at_its_limits_is_taken(answer):
+    assert decide(1, 3, Fixed(answer)) == RetryIn(float(answer))
+
+
 def test_what_a_policy_raises_passes_through():
     class Broken:
         def delay_s(self, retry_count: int) -> float:
