@@ -214,6 +214,7 @@ class QueueMachine(RuleBasedStateMachine):
             assert after[holder].channels == channels
             # In its place; which of the two objects stays there is the queue's own affair.
             composed = after[holder]
+            self.keys[id(composed)] = self.keys.pop(id(before[holder]))
             assert numbers(composed)[:-1] == numbers_before[holder]
             assert numbers(composed)[-1] == self.number
             self.conflated(numbers(composed)[-2])
