@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from dating_show.services import unified_agent_manager
 from dating_show.services.unified_agent_manager import UnifiedAgentManager
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from dating_show.services.frontend_state_adapter import FrontendStateAdapter, get_frontend_state_adapter
 from dating_show.services.unified_agent_manager import UnifiedAgentManager
 from dating_show.villa.effects import StateChange
 from dating_show.villa.simulation import Villa
-from hypothesis import given
-from hypothesis import strategies as st
 
 SECTIONS = {
     "agent_id",
@@ -45,7 +46,9 @@ def size(state: Any) -> int:
     return len(msgspec.json.encode(state))
 
 
-def test_every_state_has_every_section_and_the_two_names_of_the_browser(adapter: FrontendStateAdapter) -> None:
+def test_every_state_has_every_section_and_the_two_names_of_the_browser(
+    adapter: FrontendStateAdapter,
+) -> None:
     adapter.unified_manager.update_agent_state(
         "agent_001", {"location": "pool", "activity": "swimming"}, batch_mode=False
     )
@@ -84,7 +87,10 @@ def test_a_full_state_is_two_to_four_kilobytes_through_a_whole_evening(manager: 
 
 def test_all_agents_come_in_the_order_of_registration(adapter: FrontendStateAdapter) -> None:
     adapter.unified_manager.register_agent("agent_000", "Luca", {})
-    assert [state["agent_id"] for state in adapter.get_all_agents_for_frontend()] == ["agent_001", "agent_000"]
+    assert [state["agent_id"] for state in adapter.get_all_agents_for_frontend()] == [
+        "agent_001",
+        "agent_000",
+    ]
 
 
 def test_fields_that_no_section_knows_are_kept_in_attributes(adapter: FrontendStateAdapter) -> None:
@@ -138,7 +144,9 @@ def test_updates_from_the_browser_must_be_an_object(adapter: FrontendStateAdapte
         adapter.update_agent_from_frontend("agent_001", ["current_location"])  # type: ignore[arg-type]
 
 
-def test_the_social_network_has_an_edge_for_each_feeling_between_agents(adapter: FrontendStateAdapter) -> None:
+def test_the_social_network_has_an_edge_for_each_feeling_between_agents(
+    adapter: FrontendStateAdapter,
+) -> None:
     manager = adapter.unified_manager
     manager.register_agent("agent_002", "Luca", {})
     manager.update_agent_state(
@@ -163,7 +171,11 @@ def test_there_is_one_adapter_over_the_one_manager(the_manager: UnifiedAgentMana
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(max_size=8),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False)
+    | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
     max_leaves=8,
 )
@@ -189,7 +201,9 @@ def test_law_whatever_json_is_put_into_an_agent_comes_out_as_json_and_is_all_the
 
     def is_inside(part: Any, whole: Any) -> bool:
         return part == whole or (
-            isinstance(part, dict) and isinstance(whole, dict) and all(whole.get(key) == part[key] for key in part)
+            isinstance(part, dict)
+            and isinstance(whole, dict)
+            and all(whole.get(key) == part[key] for key in part)
         )
 
     for key, value in updates.items():

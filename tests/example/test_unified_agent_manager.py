@@ -6,13 +6,14 @@ import threading
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from dating_show.services.unified_agent_manager import (
     BATCH_WINDOW_S,
     UnifiedAgentManager,
     get_unified_agent_manager,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 from .conftest import HandTimer
 
@@ -100,7 +101,9 @@ def test_batch_mode_gathers_until_the_window_ends_and_the_state_is_new_at_once(
     ]
 
 
-def test_later_changes_do_not_move_the_end_of_the_window(manager: UnifiedAgentManager, timer: HandTimer) -> None:
+def test_later_changes_do_not_move_the_end_of_the_window(
+    manager: UnifiedAgentManager, timer: HandTimer
+) -> None:
     """A window, not a debounce: constant change must not silence an agent."""
     manager.register_agent("agent_001", "Amara", {})
     for step in range(50):
@@ -111,14 +114,18 @@ def test_later_changes_do_not_move_the_end_of_the_window(manager: UnifiedAgentMa
     assert timer.delays == [BATCH_WINDOW_S, BATCH_WINDOW_S]
 
 
-def test_without_batch_mode_the_whole_state_is_told_before_the_call_returns(manager: UnifiedAgentManager) -> None:
+def test_without_batch_mode_the_whole_state_is_told_before_the_call_returns(
+    manager: UnifiedAgentManager,
+) -> None:
     manager.register_agent("agent_001", "Amara", {})
     notices = listen(manager)
     manager.update_agent_state("agent_001", {"location": "pool"}, batch_mode=False)
     assert notices == [("agent_updated", "agent_001", manager.get_agent_state("agent_001"))]
 
 
-def test_an_immediate_update_takes_the_gathered_with_it(manager: UnifiedAgentManager, timer: HandTimer) -> None:
+def test_an_immediate_update_takes_the_gathered_with_it(
+    manager: UnifiedAgentManager, timer: HandTimer
+) -> None:
     """Told later, the gathered place would take a listener back from the bar to the pool."""
     manager.register_agent("agent_001", "Amara", {})
     manager.update_agent_state("agent_001", {"location": "pool"})

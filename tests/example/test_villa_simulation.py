@@ -10,14 +10,15 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from dating_show.villa import grounds, lines
 from dating_show.villa.cast import CAST
 from dating_show.villa.ceremony import EVERY_S, FIRST_AFTER_S, Phase
 from dating_show.villa.effects import Announcement, Effect, Happening, StateChange
 from dating_show.villa.simulation import MOODS, Villa
 from django_update_pipeline import UpdatePriority
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 TICK = 0.5
 
@@ -66,7 +67,9 @@ def test_something_is_said_within_the_first_ten_seconds_whatever_the_seed() -> N
     seed=st.integers(0, 10_000),
     gaps=st.lists(st.sampled_from([0.0, 0.1, 0.5, 0.5, 1.0, 7.0, 900.0]), max_size=250),
 )
-def test_law_whatever_the_times_everyone_stays_on_the_grounds_and_in_range(seed: int, gaps: list[float]) -> None:
+def test_law_whatever_the_times_everyone_stays_on_the_grounds_and_in_range(
+    seed: int, gaps: list[float]
+) -> None:
     now = 50.0
     villa = Villa(random.Random(seed), now)
     for gap in gaps:
@@ -93,7 +96,9 @@ def test_law_whatever_the_times_everyone_stays_on_the_grounds_and_in_range(seed:
 def test_the_state_changes_of_an_evening_add_up_to_the_state_at_its_end() -> None:
     """Nothing changes that is not told: a viewer who follows the changes sees the villa as it is."""
     villa = Villa(random.Random(4), 0.0)
-    followed: dict[str, dict[str, Any]] = {one: person.whole_state() for one, person in villa.islanders.items()}
+    followed: dict[str, dict[str, Any]] = {
+        one: person.whole_state() for one, person in villa.islanders.items()
+    }
     for number in range(1, 1200):
         for effect in villa.step(number * TICK):
             if isinstance(effect, StateChange):
@@ -146,7 +151,9 @@ def test_a_talk_goes_back_and_forth_between_two_in_one_place() -> None:
         assert line.data["tone"] in lines.TONES
         assert "{" not in line.data["text"]
     assert any(
-        one.data["speaker"] == two.data["listener"] for said in by_pair.values() for one, two in pairwise(said)
+        one.data["speaker"] == two.data["listener"]
+        for said in by_pair.values()
+        for one, two in pairwise(said)
     )
 
 
