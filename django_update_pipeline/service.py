@@ -6,18 +6,24 @@ import os
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
+import msgspec
 from asgiref.sync import sync_to_async
 from django.core.signals import setting_changed
 from django.db import transaction
 
 from .assembly import build_pipeline
 from .conf import SETTING, read_settings
+from .control import ControlServer, project_key
 from .core.config import PipelineConfig
+from .exceptions import ActionRefused
 from .runtime.pipeline import UpdatePipeline
+from .runtime.socket import SocketClient, run_command
 
 _lock = threading.RLock()
 _pipeline: UpdatePipeline | None = None
+_control: WeakKeyDictionary[UpdatePipeline, ControlServer] = WeakKeyDictionary()
 
 
 def get_update_pipeline() -> UpdatePipeline:
@@ -54,11 +60,47 @@ async def start_serving(pipeline: UpdatePipeline) -> None:
     if pipeline.is_running:
         return
     await pipeline.start()
+    if pipeline.config.control and pipeline is _pipeline:
+        server = _control.get(pipeline)
+        if server is None:
+            server = _control[pipeline] = ControlServer(project_key(), control_handlers(pipeline))
+        await server.start()
 
 
 async def stop_serving(pipeline: UpdatePipeline) -> None:
     """The opposite: drains and stops."""
+    server = _control.pop(pipeline, None)
+    if server is not None:
+        await server.stop()
     await pipeline.stop()
+
+
+def control_handlers(pipeline: UpdatePipeline) -> dict[str, Callable[..., Awaitable[Any]]]:
+    """What a management command in another process can ask of this one, by command."""
+    operator = SocketClient("local-operator", None, is_local_operator=True)
+
+    def report(command: str) -> Callable[[], Awaitable[Any]]:
+        async def answer() -> Any:
+            return run_command(pipeline, command)
+
+        return answer
+
+    async def action(agent_id: str, action: str, params: dict[str, Any] | None = None) -> dict[str, bool]:
+        if not await pipeline.access.may_act(operator, agent_id, action, params or {}):
+            raise ActionRefused("the application does not allow this action", code="forbidden")
+        return {"handled": await pipeline.access.act(operator, agent_id, action, params or {})}
+
+    async def states(channel: str | None = None) -> dict[str, Any]:
+        name = channel or pipeline.config.default_channel
+        texts = pipeline.store.states(name)
+        return {
+            "epoch": pipeline.store.epoch,
+            "offset": pipeline.store.head,
+            "states": {agent_id: msgspec.json.decode(text) for agent_id, text in texts.items()},
+        }
+
+    commands = ("get_health", "get_metrics", "get_connections", "reset_circuit_breaker")
+    return {**{name: report(name) for name in commands}, "action": action, "get_states": states}
 
 
 def reset_update_pipeline() -> None:
