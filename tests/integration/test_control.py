@@ -302,6 +302,7 @@ def test_an_oversized_line_ends_only_its_own_connection(spawn):
             while data := raw.recv(65536):
                 received += data
     assert b'"hello"' in received
+    assert b'"too_large"' in received
     with ControlClient.connect(PROJECT) as client:
         assert client.call("echo", n=1)["params"] == {"n": 1}
 
@@ -324,10 +325,10 @@ def test_a_line_that_is_no_request_is_answered_with_an_error(spawn, line):
 
 async def test_failures_of_a_handler_are_answers_and_are_counted(caplog):
     async def breaks() -> None:
-        raise ZeroDivisionError("by zero \ud800")
+        raise ZeroDivisionError("by zero")
 
     async def refuses() -> None:
-        raise ActionRefused("the pool is closed", code="closed")
+        raise ActionRefused("the pool is closed \ud800", code="closed")
 
     async def hangs() -> None:
         await asyncio.sleep(3600)
@@ -348,7 +349,7 @@ async def test_failures_of_a_handler_are_answers_and_are_counted(caplog):
     async with serving({**handlers, "echo": echo}, handler_timeout_s=0.05) as control:
         for command, code, text in [
             ("breaks", "failed", "ZeroDivisionError: by zero"),
-            ("refuses", "closed", "the pool is closed"),
+            ("refuses", "closed", r"the pool is closed \\ud800"),
             ("hangs", "timeout", "0.05 s"),
             ("unsendable", "failed", "object"),
             ("too_much", "too_large", "the limit is"),
@@ -422,7 +423,10 @@ async def test_a_command_may_stop_the_server():
 
     control.handlers = {"leave": leave}
     assert await control.start()
-    assert await ask("leave") == "bye"
+    with await asyncio.to_thread(ControlClient.connect, PROJECT) as client:
+        assert await asyncio.to_thread(client.call, "leave") == "bye"
+        with pytest.raises(ServerUnreachable):
+            await asyncio.to_thread(client.call, "leave")
     with pytest.raises(ServerUnreachable):
         await ask("leave")
 
@@ -496,6 +500,13 @@ async def test_a_folder_that_cannot_be_trusted_is_not_used_and_the_service_goes_
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ServerUnreachable) as caught:
         await ask("echo")
+    reasons = {
+        "symlink": "not a folder",
+        "file": "not a folder",
+        "mode": "open to others",
+        "long": "longer than",
+    }
+    assert reasons.get(wrong, "No space left") in control.problem
     if wrong in ("symlink", "file", "mode"):
         assert str(only_folder) in control.problem
         assert str(only_folder) in str(caught.value)
@@ -528,7 +539,11 @@ async def test_a_folder_that_cannot_be_used_is_passed_over_for_the_next(folder, 
 def test_a_server_that_talks_something_else_is_an_error(folder):
     folder.mkdir(mode=0o700)
     path = folder / f"{sockets._prefix(PROJECT)}-{os.getpid()}-0a1b2c3d.sock"
-    for said in (b"HTTP/1.1 200 OK\r\n\n", b'{"id":1}\n', b"x" * (1024 * 1024 + 70_000)):
+    for said, complaint in [
+        (b"HTTP/1.1 200 OK\r\n\n", "something else than an answer"),
+        (b'{"id":1}\n', "no greeting"),
+        (b"x" * (1024 * 1024 + 70_000), "more than 1048576 bytes"),
+    ]:
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(path))
             listener.listen()
@@ -539,10 +554,28 @@ def test_a_server_that_talks_something_else_is_an_error(folder):
 
             thread = threading.Thread(target=talk)
             thread.start()
-            with pytest.raises(ServerUnreachable):
+            with pytest.raises(ServerUnreachable, match=complaint):
                 ControlClient.connect(PROJECT)
             thread.join()
         path.unlink()
+
+
+def test_a_server_that_takes_no_more_connections_costs_nothing(folder):
+    folder.mkdir(mode=0o700)
+    path = folder / f"{sockets._prefix(PROJECT)}-{os.getpid()}-0a1b2c3d.sock"
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind(str(path))
+        listener.listen(0)
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket(socket.AF_UNIX))
+            waiting.setblocking(False)
+            waiting.connect_ex(str(path))
+        began = time.monotonic()
+        with pytest.raises(ServerUnreachable, match=f"pid {os.getpid()} can't be reached"):
+            ControlClient.connect(PROJECT, timeout_s=0.5)
+        assert time.monotonic() - began < 0.5
+        assert path.exists()
 
 
 def test_the_key_of_a_project_is_its_settings_and_their_folder(settings, tmp_path):
