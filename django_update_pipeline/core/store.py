@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from ..exceptions import UpdatesRejected
 from .codec import join_fields, split_object
 from .config import StoreConfig
 from .publication import Change, Publication, UpdateKind
@@ -344,7 +345,11 @@ class Store:
         return channel
 
     def apply(self, publication: Publication) -> bool:
-        """Numbers and applies a publication's changes. False: it was applied before and changes nothing."""
+        """Numbers and applies a publication's changes. False: it was applied before and changes nothing.
+
+        Raises:
+            UpdatesRejected: the content of some is no JSON object; they change nothing, the others are applied.
+        """
         done = self._applied.get(publication.id)
         if done is _ALL or (done is not None and publication.part in done):
             return False
@@ -356,14 +361,19 @@ class Store:
             self._applied[publication.id] = done | {publication.part}
         if len(self._applied) > _APPLIED_IDS:
             self._applied.popitem(last=False)
-        offset = self.head
+        parts_done = done if done and publication.part < 0 else ()
+        rejected: dict[int, str] = {}
         for index, change in enumerate(publication.changes):
-            if done and index in done:
+            if index in parts_done:
                 continue
-            offset += 1
-            for name in change.channels:
-                self.channel(name).apply(offset, change)
-        self.head = offset
+            self.head += 1
+            try:
+                for name in change.channels:
+                    self.channel(name).apply(self.head, change)
+            except (msgspec.DecodeError, RecursionError) as error:
+                rejected[index] = f"{type(error).__name__}: {error}"
+        if rejected:
+            raise UpdatesRejected(rejected)
         return True
 
     def changes_since(self, channel: str, epoch: str | None, position: int) -> Changes:
