@@ -3,6 +3,7 @@
 - With ``CI=true`` nothing may skip: a missing tool is a failure there, elsewhere a skip that names the mend.
 - Without Channels, modules that import it (or our rooms that need it) and tests marked ``channels`` are left
   out, not skipped. In CI that is allowed only where ``UPDATE_PIPELINE_WITHOUT_CHANNELS=1`` says it is meant.
+- ``UPDATE_PIPELINE_WITHOUT_BROWSER=1`` leaves out the modules that drive a browser: another environment runs them.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import pytest
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 HAS_CHANNELS = find_spec("channels") is not None
 WITHOUT_CHANNELS_IS_MEANT = os.environ.get("UPDATE_PIPELINE_WITHOUT_CHANNELS") == "1"
+WITHOUT_BROWSER_IS_MEANT = os.environ.get("UPDATE_PIPELINE_WITHOUT_BROWSER") == "1"
 NEEDS_CHANNELS = (
     "channels",
     "daphne",
@@ -47,9 +49,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    if HAS_CHANNELS or not collection_path.match("test_*.py") or not _imports_channels(collection_path):
+    if not collection_path.match("test_*.py"):
         return None
-    return True
+    if not HAS_CHANNELS and _imports_channels(collection_path):
+        return True
+    if WITHOUT_BROWSER_IS_MEANT and "playwright" in collection_path.read_text(encoding="utf-8"):
+        return True
+    return None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
