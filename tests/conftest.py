@@ -3,7 +3,7 @@
 - With ``CI=true`` nothing may skip: a missing tool is a failure there, elsewhere a skip that names the mend.
 - Without Channels, modules that import it (or our rooms that need it) and tests marked ``channels`` are left
   out, not skipped. In CI that is allowed only where ``UPDATE_PIPELINE_WITHOUT_CHANNELS=1`` says it is meant.
-- ``UPDATE_PIPELINE_WITHOUT_BROWSER=1`` leaves out the modules that drive a browser: another environment runs them.
+- ``UPDATE_PIPELINE_WITHOUT_BROWSER=1`` leaves out the modules that drive a browser; ``tox -e e2e`` runs them.
 """
 
 from __future__ import annotations
