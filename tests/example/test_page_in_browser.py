@@ -1,0 +1,157 @@
+"""The page in a real browser: it lives, one click makes a producer, and every window sees what happens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from .conftest import Served
+
+playwright_api = pytest.importorskip(
+    "playwright.sync_api", reason="no playwright: install the e2e dependency group (tox -e e2e)"
+)
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+
+WIDE = {"width": 1400, "height": 900}
+SWITCHES = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def chromium(chromium_path: str) -> Iterator[Any]:
+    with playwright_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=chromium_path, args=SWITCHES)
+        yield chromium
+        chromium.close()
+
+
+class Window:
+    """A browser window of its own, with cookies of its own; it keeps what the page complained about."""
+
+    def __init__(self, chromium: Any, url: str, on_socket: Any = None, **options: Any) -> None:
+        self.context = chromium.new_context(**options)
+        self.page = self.context.new_page()
+        if on_socket is not None:
+            self.page.route_web_socket("**/ws/**", on_socket)
+        self.complaints: list[str] = []
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("console", self._console)
+        self.page.goto(url)
+
+    def _console(self, message: Any) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(message.text)
+
+    def expect(self, selector: str) -> Any:
+        return playwright_api.expect(self.page.locator(selector))
+
+
+@pytest.fixture
+def open_window(chromium: Any, villa_server: Served) -> Iterator[Any]:
+    windows: list[Window] = []
+
+    def open_one(**options: Any) -> Window:
+        windows.append(Window(chromium, villa_server.url, **{"viewport": WIDE, **options}))
+        return windows[-1]
+
+    yield open_one
+    complaints = [complaint for window in windows for complaint in window.complaints]
+    for window in windows:
+        window.context.close()
+    assert complaints == []
+
+
+def test_the_page_shows_the_villa_live(open_window: Any) -> None:
+    window = open_window()
+    window.expect("#status").to_have_attribute("data-state", "live")
+    window.expect(".figure").to_have_count(10)
+    window.expect("#who-name").not_to_be_empty()
+    window.expect("#feed li:not(.feed-empty)").not_to_have_count(0, timeout=30_000)
+    window.expect("#latency").not_to_have_text("–", timeout=20_000)
+    window.expect(".changed").not_to_have_count(0, timeout=20_000)
+    before = window.page.evaluate("[...document.querySelectorAll('.figure')].map(one => one.style.transform)")
+    window.page.wait_for_function(
+        "before => [...document.querySelectorAll('.figure')].some((one, i) => one.style.transform !== before[i])",
+        arg=before,
+        timeout=20_000,
+    )
+
+
+def test_the_producers_click_is_seen_in_every_window(open_window: Any) -> None:
+    producer, visitor = open_window(), open_window()
+    visitor.expect(".figure").to_have_count(10)
+    visitor.expect("#actions").to_be_hidden()
+    producer.expect(".figure").to_have_count(10)
+    producer.page.get_by_role("button", name="Become demo producer").click()
+    producer.expect("body").to_have_attribute("data-producer", "yes")
+    producer.expect("#status").to_have_attribute("data-state", "live")
+    for window in (producer, visitor):
+        button = window.page.locator(".cast-button", has_text="Freya")
+        button.click()
+        window.expect("#who-name").to_have_text("Freya Lindqvist")
+    place = "to the gym deck" if "pool" in visitor.page.locator("#who-place").inner_text() else "to the pool"
+    producer.page.get_by_role("button", name=place, exact=True).click()
+    producer.expect(".toast").to_have_text("Freya is on the way")
+    for window in (producer, visitor):
+        window.expect("#who-place").to_have_text(place.removeprefix("to ").replace("the", "The", 1))
+
+    producer.page.get_by_role("button", name="Leave").click()
+    producer.expect("body").to_have_attribute("data-producer", "no")
+    producer.page.reload()
+    producer.expect("body").to_have_attribute("data-producer", "no")
+
+
+def test_after_a_lost_line_the_page_says_so_and_comes_back(open_window: Any) -> None:
+    lines: list[Any] = []
+    window = open_window(on_socket=lambda line: lines.append((line, line.connect_to_server())))
+    window.expect("#status").to_have_attribute("data-state", "live")
+    window.expect(".figure").to_have_count(10)
+    window.page.evaluate(
+        """() => {
+            window.states = [];
+            const status = document.getElementById("status");
+            new MutationObserver(() => window.states.push(
+                `${status.dataset.state} ${document.getElementById("map").classList.contains("stale")}`
+            )).observe(status, { attributes: true });
+        }"""
+    )
+    page_end, server_end = lines[0]
+    server_end.close()
+    page_end.close()
+    window.page.wait_for_function("() => window.states.at(-1)?.startsWith('live')", timeout=20_000)
+    states = window.page.evaluate("window.states")
+    assert states[0].startswith("offline")
+    assert states[-1].startswith("live")
+    window.expect("#map").not_to_have_class("map stale")
+    window.expect(".figure").to_have_count(10)
+    assert len(lines) == 2
+
+
+def test_on_a_phone_nothing_sticks_out_and_a_tap_opens_the_panel(open_window: Any) -> None:
+    window = open_window(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    window.expect(".figure").to_have_count(10)
+    assert window.page.evaluate("document.documentElement.scrollWidth") <= 390
+    window.expect("#panel").to_be_hidden()
+    window.page.locator(".cast-button", has_text="Mateo").tap()
+    window.expect("#who-name").to_have_text("Mateo Rivera")
+    assert window.page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_the_keyboard_reaches_the_people(open_window: Any) -> None:
+    window = open_window()
+    window.expect(".figure").to_have_count(10)
+    window.page.locator(".cast-button").nth(4).focus()
+    window.page.keyboard.press("Enter")
+    window.expect(".cast-button[aria-pressed=true]").to_have_count(1)
+    window.expect("#who-name").to_have_text("Priya Raman")
+    assert window.page.locator(".figure-button").first.get_attribute("aria-label")
