@@ -17,15 +17,15 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from ..core import frames
 from ..core.codes import SERVER_STOPPING, TOO_SLOW, CloseCode
 from ..core.config import ConnectionConfig
 from ..core.ports import Clock
-from ..core.session import SYSTEM_CHANNEL, ClassicRenderer, ClassicSession, TooFarBehind
+from ..core.session import SYSTEM_CHANNEL, ClassicRenderer, ClassicSession, LiveFrames, TooFarBehind
 
 logger = logging.getLogger(__name__)
 
-Send = Callable[[str], Awaitable[Any]]
+#: Takes an ASGI message `{"type": "websocket.send", "text": ...}`, as a server's own `send` does.
+Send = Callable[[dict[str, Any]], Awaitable[Any]]
 Close = Callable[[CloseCode], Awaitable[Any]]
 
 #: After so many characters a writer that is catching up lets the others have a turn.
@@ -33,6 +33,34 @@ TURN_CHARS = 64 * 1024
 
 #: More unsent answers than this and the connection's frames are read no further until they are written.
 MAX_REPLIES = 64
+
+
+class Feed:
+    """The connections of one set of channels: their shared frames, and those that wait for news."""
+
+    __slots__ = ("_head", "_live", "_position", "channels", "members", "waiting")
+
+    def __init__(self, channels: tuple[str, ...]) -> None:
+        self.channels = frozenset(channels)
+        self.members = 0
+        self.waiting: dict[Connection, asyncio.Future[None]] = {}
+        self._position = self._head = -1
+        self._live: LiveFrames | None = None
+
+    def live(self, renderer: ClassicRenderer, channels: tuple[str, ...], position: int) -> LiveFrames | None:
+        """What brings a connection from a position to the head, the same object for all that were there."""
+        head = renderer.store.head
+        if position != self._position or head != self._head:
+            self._position, self._head = position, head
+            self._live = renderer.live(channels, position)
+        return self._live
+
+    def wake(self) -> None:
+        """There is news: everyone who waits has a look."""
+        waiting, self.waiting = self.waiting, {}
+        for wake in waiting.values():
+            if not wake.done():
+                wake.set_result(None)
 
 
 class Connection:
@@ -44,9 +72,9 @@ class Connection:
         "_drained",
         "_hub",
         "_send",
-        "_wake",
         "connected_at",
         "connection_id",
+        "feed",
         "label",
         "replies",
         "session",
@@ -60,10 +88,10 @@ class Connection:
         self._send = send
         self._close = close
         self._closing: CloseCode | None = None
-        self._wake: asyncio.Future[None] | None = None
         self._drained: asyncio.Event | None = None
         self.connection_id = connection_id
         self.session = session
+        self.feed = hub.feed(())
         self.replies: deque[str] = deque()
         self.connected_at = hub.clock.time()
         self.label = ""
@@ -93,11 +121,17 @@ class Connection:
 
     def wake(self) -> None:
         """Tells the writer that there may be something to write."""
-        wake = self._wake
-        if wake is not None:
-            self._wake = None
-            if not wake.done():
-                wake.set_result(None)
+        wake = self.feed.waiting.pop(self, None)
+        if wake is not None and not wake.done():
+            wake.set_result(None)
+
+    def follow(self) -> None:
+        """The session's channels changed: from now on their news wake the writer."""
+        self.wake()
+        hub, old = self._hub, self.feed
+        self.feed = hub.feed(() if self.session is None else self.session.channels)
+        self.feed.members += 1
+        hub.leave(old)
 
     async def drained(self) -> None:
         """Waits while too many answers wait to be written: who floods is read more slowly."""
@@ -136,21 +170,23 @@ class Connection:
     async def _write_until_closed(self) -> CloseCode:
         hub, send, session, replies = self._hub, self._send, self.session, self.replies
         renderer, store = hub.renderer, hub.renderer.store
-        loop = asyncio.get_running_loop()
+        create_future = asyncio.get_running_loop().create_future
         while True:
             while replies:
-                await send(replies.popleft())
+                await send({"type": "websocket.send", "text": replies.popleft()})
             if self._drained is not None:
                 self._drained.set()
             if self._closing is not None:
                 return self._closing
-            if session is not None and session.has_news():
+            if session is not None and (
+                session.catch_up is not None or (session.position != store.head and session.has_news())
+            ):
                 if session.catch_up is None:
-                    live = renderer.live(session.channels, session.position)
+                    live = self.feed.live(renderer, session.channels, session.position)
                     if live is not None:
                         head, written = live.to, 0
                         for text in live.texts:
-                            await send(text)
+                            await send({"type": "websocket.send", "text": text})
                             written += 1
                             if store.head != head or replies or self._closing is not None:
                                 break  # what is left of these frames may be stale by now
@@ -159,7 +195,7 @@ class Connection:
                     session.fall_behind()
                 await self._catch_up(session)
                 continue
-            wake = self._wake = loop.create_future()
+            wake = self.feed.waiting[self] = create_future()
             await wake
 
     async def _catch_up(self, session: ClassicSession) -> None:
@@ -169,7 +205,7 @@ class Connection:
             text = session.next_frame()
             if text is None:
                 return
-            await self._send(text)
+            await self._send({"type": "websocket.send", "text": text})
             turn += len(text)
             if turn > TURN_CHARS:
                 turn = 0
@@ -184,6 +220,7 @@ class WebSocketManager:
         self.config = config
         self.clock = clock
         self.connections: dict[str, Connection] = {}
+        self._feeds: dict[tuple[str, ...], Feed] = {}
         self.opened_total = 0
         self.send_failures = 0
         self.on_opened: Callable[[Connection], None] = lambda connection: None
@@ -192,6 +229,21 @@ class WebSocketManager:
     def get_connection_count(self) -> int:
         """How many connections there are."""
         return len(self.connections)
+
+    def feed(self, channels: tuple[str, ...]) -> Feed:
+        """The feed of a set of channels (sorted names), made at first use."""
+        feed = self._feeds.get(channels)
+        if feed is None:
+            feed = self._feeds[channels] = Feed(channels)
+        return feed
+
+    def leave(self, feed: Feed) -> None:
+        """A connection follows a feed no more; an empty one is let go."""
+        feed.members -= 1
+        if feed.members <= 0:
+            key = tuple(sorted(feed.channels))
+            if self._feeds.get(key) is feed:
+                del self._feeds[key]
 
     def new_connection_id(self) -> str:
         """128 random bits."""
@@ -218,6 +270,8 @@ class WebSocketManager:
         connection = Connection(self, connection_id, send, close, session)
         if greeting is not None:
             connection.replies.append(greeting)
+        connection.feed.members += 1
+        connection.follow()
         self.connections[connection_id] = connection
         self.opened_total += 1
         connection.start()
@@ -228,6 +282,8 @@ class WebSocketManager:
         """Takes a connection off the registry; its writer ends by itself or is cancelled by the caller."""
         if self.connections.get(connection.connection_id) is connection:
             del self.connections[connection.connection_id]
+            connection.feed.waiting.pop(connection, None)
+            self.leave(connection.feed)
             self.on_closed(connection)
 
     async def drop(self, connection: Connection) -> None:
@@ -239,20 +295,10 @@ class WebSocketManager:
             await asyncio.wait([task], timeout=self.config.close_timeout_s)
 
     def wake(self, channels: set[str]) -> None:
-        """Some channels changed: tells the writers that wait."""
-        for connection in self.connections.values():
-            wake = connection._wake
-            if wake is not None and connection.session is not None:
-                if channels.isdisjoint(connection.session.channels):
-                    continue
-                connection._wake = None
-                if not wake.done():
-                    wake.set_result(None)
-
-    def wake_all(self) -> None:
-        """Something may have changed for everybody."""
-        for connection in list(self.connections.values()):
-            connection.wake()
+        """Some channels changed: tells the writers that wait for their news."""
+        for feed in list(self._feeds.values()):
+            if feed.waiting and not feed.channels.isdisjoint(channels):
+                feed.wake()
 
     def behind_count(self) -> int:
         """How many connections have been told less than the store knows."""
@@ -285,14 +331,19 @@ class WebSocketManager:
                 task.cancel()
             if late:
                 await asyncio.wait(late, timeout=self.config.close_timeout_s)
+        self.forget_all()
+
+    def forget_all(self) -> None:
+        """Lets go of everything, without a word to the sockets: their loop is gone, or they were closed."""
         self.connections.clear()
+        self._feeds.clear()
 
 
 def sender(ws: Any) -> Send:
     """The `send(text)` of any object that has one, sync or async."""
 
-    async def send(text: str) -> None:
-        result = ws.send(text)
+    async def send(message: dict[str, Any]) -> None:
+        result = ws.send(message["text"])
         if inspect.isawaitable(result):
             await result
 
@@ -311,7 +362,3 @@ def closer(ws: Any) -> Close | None:
 
     return close
 
-
-def connection_established(connection: str, clock: Clock) -> str:
-    """A socket's first frame."""
-    return frames.connection_established(connection, clock.time())

@@ -337,7 +337,7 @@ class UpdatePipeline(Queueing):
         self._task = None
         self._started_sources.clear()
         self._dispatcher.detach()
-        self.websocket_manager.connections.clear()
+        self.websocket_manager.forget_all()
 
     # the node a transport sees
 

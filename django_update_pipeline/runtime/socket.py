@@ -82,15 +82,12 @@ class Socket:
             return
         await send({"type": "websocket.accept", "subprotocol": subprotocol})
 
-        async def send_text(text: str) -> None:
-            await send({"type": "websocket.send", "text": text})
-
         async def close(code: CloseCode) -> None:
             await send({"type": "websocket.close", "code": code.code, "reason": code.reason})
 
         channels = (self.pipeline.config.default_channel,) if self.is_subscriber else None
         self.connection = manager.open(
-            self.client.connection_id, send_text, close, channels=channels, greeting=self.greeting()
+            self.client.connection_id, send, close, channels=channels, greeting=self.greeting()
         )
         try:
             await self._read(receive)
@@ -168,6 +165,7 @@ class ClassicSocket(Socket):
                 room -= 1
                 allowed.append(name)
         session.subscribe(tuple(allowed))
+        self.connection.follow()
         self.connection.reply(frames.subscription_confirmed(allowed))
         if refused:
             self.connection.reply(frames.refused_channels(refused))
@@ -185,6 +183,7 @@ class ClassicSocket(Socket):
         assert session is not None
         names = tuple(name for name in frame.channels if name != SYSTEM_CHANNEL)
         session.unsubscribe(names)
+        self.connection.follow()
         self.connection.reply(frames.unsubscription_confirmed(names))
 
     async def _act(self, frame: AgentAction) -> None:
