@@ -12,6 +12,14 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "dating_show.settings")
     from django.core.management import execute_from_command_line
 
+    if sys.argv[1:2] == ["runserver"]:
+        # It looks for missing tables before it loads asgi.py, which would prepare them.
+        import django
+
+        django.setup()
+        from dating_show.database import prepare_database
+
+        prepare_database()
     execute_from_command_line(sys.argv)
 
 
