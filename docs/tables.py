@@ -1,0 +1,150 @@
+"""The tables and lists in the documents that are drawn from the code.
+
+    python docs/tables.py --write
+
+A document holds such a part between `<!-- drawn: NAME -->` and `<!-- end -->`; tests/meta/test_docs_drawn.py holds
+that what stands there is what the code says now.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+
+from django_update_pipeline import exceptions, hookspecs  # noqa: E402
+from django_update_pipeline.core.circuit_table import TABLE, BreakerEvent, CircuitState, Effect  # noqa: E402
+from django_update_pipeline.core.codes import CLOSE_CODES, CODES  # noqa: E402
+from django_update_pipeline.core.health import DEDUCTIONS, HealthInput, PluginCheck  # noqa: E402
+
+PART = re.compile(r"(<!-- drawn: (?P<name>[a-z_]+) -->\n)(?P<text>.*?)(<!-- end -->)", re.DOTALL)
+
+#: Everything wrong at once: what each row of the deductions has to say.
+WORST = HealthInput(
+    is_started=False,
+    breaker_state="open",
+    breaker_failure_count=5,
+    breaker_retry_after_s=12.0,
+    success_ratio=0.9,
+    p99_latency_ms={"critical": 80.0, "high": 80.0, "normal": 150.0, "low": 700.0},
+    queue_fill_ratio=0.9,
+    dead_letter_count=3,
+    oldest_wait_s=4.0,
+    loop_stall_s=2.0,
+    account_difference=1,
+    plugin_checks=(PluginCheck("radio", False, "the antenna is down: put it up."),),
+)
+
+
+def _row(*cells: object) -> str:
+    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |\n"
+
+
+def _table(head: tuple[str, ...], rows: Iterator[tuple[object, ...]]) -> str:
+    return _row(*head) + "|" + "---|" * len(head) + "\n" + "".join(_row(*row) for row in rows)
+
+
+def breaker() -> str:
+    """State x event -> state, effect."""
+
+    def cell(state: CircuitState, event: BreakerEvent) -> str:
+        transition = TABLE[state, event]
+        if transition.effect is Effect.IMPOSSIBLE:
+            return "cannot happen"
+        text = transition.effect.value
+        return text if transition.after is state else f"**{transition.after.value}**: {text}"
+
+    def rows() -> Iterator[tuple[object, ...]]:
+        for event in BreakerEvent:
+            yield (event.value, *(cell(state, event) for state in CircuitState))
+
+    return _table(("what happens", *(state.value for state in CircuitState)), rows())
+
+
+def error_codes() -> str:
+    """The codes of `error` frames."""
+    return _table(("code", "meaning"), ((f"`{code}`", meaning) for code, meaning in CODES.items()))
+
+
+def close_codes() -> str:
+    """The close codes."""
+    rows = ((c.code, f"`{c.name}`", c.reason, "yes" if c.reconnect else "no") for c in CLOSE_CODES)
+    return _table(("code", "name", "reason", "come back?"), rows)
+
+
+def deductions() -> str:
+    """What costs how many points, each with an example of its sentence."""
+
+    def example(find: Callable[[HealthInput], tuple[str, ...]], name: str) -> str:
+        health = WORST
+        if name == "breaker_half_open":
+            health = HealthInput(breaker_state="half_open")
+        return find(health)[0]
+
+    return _table(
+        ("name", "points", "what it says, for example"),
+        ((f"`{row.name}`", row.points, example(row.find, row.name)) for row in DEDUCTIONS),
+    )
+
+
+def errors() -> str:
+    """The error tree with each class's first line."""
+    found = {
+        name: kind
+        for name, kind in vars(exceptions).items()
+        if isinstance(kind, type) and issubclass(kind, exceptions.UpdatePipelineError)
+    }
+
+    def rows() -> Iterator[tuple[object, ...]]:
+        for name, kind in found.items():
+            bases = [base.__name__ for base in kind.__bases__]
+            yield f"`{name}`", ", ".join(f"`{base}`" for base in bases), (kind.__doc__ or "").splitlines()[0]
+
+    return _table(("error", "is a", "meaning"), rows())
+
+
+def hooks() -> str:
+    """Every hook: its signature, which answers count, and its docstring."""
+    parts = []
+    for name, function in vars(hookspecs).items():
+        options = getattr(function, f"{hookspecs.PROJECT}_spec", None)
+        if options is None:
+            continue
+        arguments = ", ".join(inspect.signature(function).parameters)
+        answers = "the first answer that is not None" if options["firstresult"] else "every plugin's answer"
+        if name.startswith("observe_"):
+            answers = "none: it is a notice"
+        text = inspect.cleandoc(function.__doc__ or "")
+        parts.append(f"### {name}({arguments})\n\nWhat counts: {answers}.\n\n{text}\n")
+    return "\n" + "\n".join(parts) + "\n"
+
+
+DRAWN = {draw.__name__: draw for draw in (breaker, error_codes, close_codes, deductions, errors, hooks)}
+
+
+def drawn(text: str) -> str:
+    """A document with its drawn parts as the code has them now."""
+    return PART.sub(lambda found: found[1] + DRAWN[found["name"]]() + found[4], text)
+
+
+def main() -> None:
+    """Rewrites the documents that are out of date, or names them."""
+    stale = []
+    for path in sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]):
+        before = path.read_text(encoding="utf-8")
+        after = drawn(before)
+        if before != after:
+            stale.append(str(path.relative_to(ROOT)))
+            if "--write" in sys.argv:
+                path.write_text(after, encoding="utf-8")
+    sys.stdout.write(("\n".join(stale) or "up to date") + "\n")
+
+
+if __name__ == "__main__":
+    main()
