@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.apps import AppConfig
-from django.core.checks import CheckMessage, Error, Warning, register as register_check
+from django.core.checks import CheckMessage, Error, Warning
+from django.core.checks import register as register_check
 
 from .conf import read_settings
 from .core.origin import valid_allowed_origin
@@ -45,7 +46,9 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> li
         )
     except ConfigurationError as error:
         found.append(
-            Error(str(error), hint=f"Correct UPDATE_PIPELINE at {error.path}.", id="django_update_pipeline.E001")
+            Error(
+                str(error), hint=f"Correct UPDATE_PIPELINE at {error.path}.", id="django_update_pipeline.E001"
+            )
         )
     for origin in config.connections.allowed_origins:
         if not valid_allowed_origin(origin):

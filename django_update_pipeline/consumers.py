@@ -19,15 +19,15 @@ except ImportError as error:  # the extra is not installed
     ) from error
 
 from .routing import WebSocketDoor
-from .runtime.socket import Receive, SendMessage
+from .runtime.socket import Receive
 
 
-class UpdatePipelineConsumer(AsyncConsumer):  # type: ignore[misc]
+class UpdatePipelineConsumer(AsyncConsumer):
     """The classic socket as a Channels consumer. `scope["user"]` comes from AuthMiddlewareStack."""
 
     admin = False
 
-    async def __call__(self, scope: dict[str, Any], receive: Receive, send: SendMessage) -> None:
+    async def __call__(self, scope: Any, receive: Receive, send: Any) -> None:
         await WebSocketDoor(admin=self.admin)(scope, receive, send)
 
 

@@ -22,13 +22,22 @@ from django.conf import settings
 from .core.codes import FORBIDDEN, INTERNAL_ERROR, LOGIN_REQUIRED, UNKNOWN_PATH
 from .core.origin import LOCAL_HOSTS, Refused, check_handshake
 from .runtime.pipeline import UpdatePipeline
-from .runtime.socket import AdminSocket, ClassicSocket, Receive, SendMessage, SocketClient, first_message, refuse
+from .runtime.socket import (
+    AdminSocket,
+    ClassicSocket,
+    Receive,
+    SendMessage,
+    SocketClient,
+    first_message,
+    refuse,
+)
 from .service import get_update_pipeline, start_serving, stop_serving
 
 logger = logging.getLogger(__name__)
 
 Scope = dict[str, Any]
-ASGIApplication = Callable[[Scope, Receive, SendMessage], Awaitable[None]]
+#: Any ASGI application; frameworks type its messages in their own ways.
+ASGIApplication = Callable[[Any, Any, Any], Awaitable[None]]
 
 DEFAULT_PATH = "ws/updates/"
 
@@ -73,7 +82,9 @@ class WebSocketDoor:
 class UpdatePipelineApplication:
     """Wraps an ASGI application: our sockets at `path` and `path + "admin/"`, lifespan, the rest as before."""
 
-    def __init__(self, app: ASGIApplication, path: str = DEFAULT_PATH, websocket: ASGIApplication | None = None) -> None:
+    def __init__(
+        self, app: ASGIApplication, path: str = DEFAULT_PATH, websocket: ASGIApplication | None = None
+    ) -> None:
         self.app = app
         self.websocket = websocket
         base = "/" + path.strip("/") + "/"
@@ -104,7 +115,9 @@ class UpdatePipelineApplication:
                     await start_serving(get_update_pipeline())
                 except Exception as error:
                     logger.exception("the pipeline could not be started")
-                    await send({"type": "lifespan.startup.failed", "message": f"{type(error).__name__}: {error}"})
+                    await send(
+                        {"type": "lifespan.startup.failed", "message": f"{type(error).__name__}: {error}"}
+                    )
                     return
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":

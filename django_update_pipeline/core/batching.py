@@ -180,7 +180,9 @@ class BatchProcessor:
     @max_batch_size.setter
     def max_batch_size(self, value: int) -> None:
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ConfigurationError(f"max_batch_size is {value!r}: give an integer of 1 or more", path="max_batch_size")
+            raise ConfigurationError(
+                f"max_batch_size is {value!r}: give an integer of 1 or more", path="max_batch_size"
+            )
         self.policy.max_batch_size = value
 
     @property

@@ -24,7 +24,7 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """A section of the settings: unknown keys are errors."""
 
 
-class BatchingConfig(_Section):
+class BatchingConfig(_Section, frozen=True):
     """When a batch is flushed, and how large it may be.
 
     `max_batch_size` (1 or more, 50) bounds one flush; within it the size adapts to what the loop can hand
@@ -37,7 +37,7 @@ class BatchingConfig(_Section):
     target_flush_ms: PositiveFloat = 10.0
 
 
-class CircuitBreakerConfig(_Section):
+class CircuitBreakerConfig(_Section, frozen=True):
     """When publishing stops after failures in a row, for how long, and how many trial calls close it."""
 
     failure_threshold: Positive = 5
@@ -45,7 +45,7 @@ class CircuitBreakerConfig(_Section):
     half_open_max_calls: Positive = 3
 
 
-class RetryConfig(_Section):
+class RetryConfig(_Section, frozen=True):
     """How an update that failed itself is tried again: full jitter below `base_delay_s * 2**n`."""
 
     max_retries: Annotated[int, Meta(ge=0)] = 3
@@ -53,7 +53,7 @@ class RetryConfig(_Section):
     max_delay_s: PositiveFloat = 5.0
 
 
-class QueueConfig(_Section):
+class QueueConfig(_Section, frozen=True):
     """Bounds of what waits. `overflow` is what an event at its bound meets.
 
     `reject` raises `PipelineFull` at the call; `drop_oldest` moves the oldest waiting event to the dead
@@ -68,7 +68,7 @@ class QueueConfig(_Section):
     max_total_bytes: Positive = 1024 * 1024 * 1024
 
 
-class StoreConfig(_Section):
+class StoreConfig(_Section, frozen=True):
     """What a channel remembers: the ring of recent events, and tombstones before they are compacted."""
 
     max_events: Positive = 10_000
@@ -76,14 +76,14 @@ class StoreConfig(_Section):
     max_tombstones: Positive = 10_000
 
 
-class DeadLetterConfig(_Section):
+class DeadLetterConfig(_Section, frozen=True):
     """How many dead letters are kept; the oldest go first, and are counted."""
 
     max_entries: Positive = 1_000
     max_bytes: Positive = 16 * 1024 * 1024
 
 
-class ConnectionConfig(_Section):
+class ConnectionConfig(_Section, frozen=True):
     """Limits of one socket, and what a browser's handshake must show.
 
     `messages_per_s` of 0 switches the rate limit off; after `max_rate_limited` refused frames the socket
@@ -104,7 +104,7 @@ class ConnectionConfig(_Section):
     allowed_origins: tuple[str, ...] = ()
 
 
-class PipelineConfig(_Section):
+class PipelineConfig(_Section, frozen=True):
     """The whole configuration. Everything has a default; `PipelineConfig()` runs."""
 
     transport: str = "memory"

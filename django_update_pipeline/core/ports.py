@@ -6,7 +6,7 @@ Methods that may be sync or async say so with `MaybeAwaitable`; async ones meet 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from .messages import Channels, JSONObject, UpdatePriority
 from .publication import Publication
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .store import Store
 
 _T = TypeVar("_T")
-MaybeAwaitable = _T | Awaitable[_T]
+MaybeAwaitable: TypeAlias = _T | Awaitable[_T]
 
 
 class Clock(Protocol):
@@ -70,7 +70,9 @@ class Transformer(Protocol):
     that are set.
     """
 
-    def transform(self, agent_id: str, update_type: str, data: JSONObject) -> MaybeAwaitable[JSONObject | None]: ...
+    def transform(
+        self, agent_id: str, update_type: str, data: JSONObject
+    ) -> MaybeAwaitable[JSONObject | None]: ...
 
 
 class Router(Protocol):
@@ -133,9 +135,17 @@ class Transport(Protocol):
 class Client(Protocol):
     """Who is behind a connection, as hooks see it."""
 
-    connection_id: str
-    user: Any
-    is_local_operator: bool
+    @property
+    def connection_id(self) -> str:
+        """128 random bits as text; `local-operator` for the control socket."""
+
+    @property
+    def user(self) -> Any:
+        """A Django user, AnonymousUser, or None where Django's auth is not used."""
+
+    @property
+    def is_local_operator(self) -> bool:
+        """True for commands that came over the control socket."""
 
 
 class AccessPolicy(Protocol):

@@ -1,14 +1,15 @@
 """A classic connection's position: what it has been told, and what comes next.
 
-A connection that keeps up shares its frames with all others of the same channels (`ClassicRenderer.live`); one
-that fell behind, or is new, goes through the store at its own pace (`CatchUp`). Either way its backlog is a few
-integers, never a queue, and each frame is read from the store at the moment it is written.
+A connection that keeps up shares its frames with all others of the same channels (`ClassicRenderer.live`);
+one that fell behind, or is new, goes through the store at its own pace (`CatchUp`). Either way its backlog is
+a few integers, never a queue, and each frame is read from the store at the moment it is written.
 
 Laws (design, section 6):
 
 - Law C1 (fresh): what is written is the agent as it is now, whole; no field ever goes back.
-- Law C2 (parts): fix the target, the head; send every agent changed up to it, once, as it is now; then the
-  events up to it, in order; and with them the position. Only the target, a cursor and positions are remembered.
+- Law C2 (parts): fix the target, the head; send every agent changed up to it, as it is now; then the events
+  up to it, in order; and with them the position. Only the target, a cursor, positions and a bounded list of
+  agents are remembered. A pass ends after a number of frames that its start and target bound.
 - Law C4 (turn): for all channels of a socket, state first, then events.
 - Law C7 (classic): each changed agent's full state, then each event; missed events are told by a
   `system_notification` of level `warning`.
@@ -29,6 +30,9 @@ SYSTEM_EVENT = "system_notification"
 
 #: More frames than this are not shared but read one by one, so that no writer holds the loop for long.
 MAX_LIVE_FRAMES = 256
+
+#: Up to so many changed agents are listed for a pass; for more, all agents are looked through.
+MAX_LISTED_AGENTS = 1024
 
 
 class LiveFrames(msgspec.Struct, frozen=True):
@@ -62,7 +66,8 @@ class ClassicRenderer:
         """An agent's full state, as it is now."""
         rendered = agent.rendered
         if rendered is None or rendered[0] != agent.changed:
-            text = frames.agent_update(agent.agent_id, agent.update_type, agent.text().decode(), agent.timestamp)
+            data = agent.text().decode()
+            text = frames.agent_update(agent.agent_id, agent.update_type, data, agent.timestamp)
             agent.rendered = rendered = (agent.changed, text)
         return rendered[1]
 
@@ -74,9 +79,7 @@ class ClassicRenderer:
         """An event's frame."""
         data = event.data.decode()
         if event.update_type == SYSTEM_EVENT:
-            return (
-                f'{{"type":"system_notification",{data[1:-1]},"timestamp":{frames.timestamp_text(event.timestamp)}}}'
-            )
+            return f'{{"type":"system_notification",{data[1:-1]},"timestamp":{frames.timestamp_text(event.timestamp)}}}'
         return frames.agent_update(event.agent_id, event.update_type, data, event.timestamp)
 
     def live(self, channels: tuple[str, ...], position: int) -> LiveFrames | None:
@@ -109,16 +112,20 @@ class ClassicRenderer:
                 continue
             if position < channel.floor or position < channel.last_evicted:
                 return None  # something is gone: the slow path says what
-            texts += [self.removal(agent_id, removed_at) for agent_id, removed_at in channel.gone_since(position)]
-            for agent in channel.agents_changed_since(position):
+            gone = channel.gone_since(position)
+            changed = channel.agents_changed_since(position, MAX_LIVE_FRAMES)
+            recent = channel.events_between(position, store.head)
+            # Counted before anything is rendered: that may be megabytes.
+            if changed is None or len(texts) + len(gone) + len(changed) + len(recent) > MAX_LIVE_FRAMES:
+                return None
+            texts += [self.removal(agent_id, removed_at) for agent_id, removed_at in gone]
+            for agent in changed:
                 if (agent.agent_id, agent.changed) not in seen:
                     seen.add((agent.agent_id, agent.changed))
                     texts.append(self.state(agent))
-            for event in channel.events_between(position, store.head):
+            for event in recent:
                 events[event.offset] = event
                 holders[event.offset] = (*holders.get(event.offset, ()), name)
-            if len(texts) + len(events) > MAX_LIVE_FRAMES:
-                return None
         state_count = len(texts)
         offsets = sorted(events) if len(channels) > 1 else list(events)
         for offset in offsets:
@@ -126,22 +133,45 @@ class ClassicRenderer:
             if text is None:
                 text = self._events[offset] = self.event(events[offset])
             texts.append(text)
-        return LiveFrames(store.head, texts, state_count, [(offset, holders[offset]) for offset in offsets], counts)
+        told = [(offset, holders[offset]) for offset in offsets]
+        return LiveFrames(store.head, texts, state_count, told, counts)
 
 
 class CatchUp:
     """One pass through the store for a connection that is behind (Law C2)."""
 
-    __slots__ = ("cursor", "gone", "index", "joined", "positions", "seen", "target")
+    __slots__ = (
+        "counted",
+        "cursor",
+        "few",
+        "gone",
+        "index",
+        "joined",
+        "late",
+        "positions",
+        "seen",
+        "target",
+    )
 
     def __init__(self) -> None:
-        self.target = 0
-        self.index = 0  # which channel's states are being sent; past the last one: events
-        self.cursor = 0  # the creation offset of the agent sent last
-        self.gone: list[tuple[str, float]] | None = None  # the channel's removals still to be told, last first
+        self.begin(0)
         self.positions: dict[str, int] = {}  # by channel; -1 has seen nothing
         self.joined: dict[str, int] = {}  # channels subscribed to in this pass: their events begin here
         self.seen: dict[str, int] = {}  # by channel: how many of its events were told or are not due
+
+    def begin(self, target: int) -> None:
+        """Starts from the first channel, with a new target."""
+        self.target = target
+        self.index = 0  # which channel's states are being sent; past the last one: events
+        self.late: list[tuple[str, str, float]] | None = None  # channel, agent, time: removed past the target
+        self.counted = False  # the events missed up to the target have been told
+        self.begin_channel()
+
+    def begin_channel(self) -> None:
+        """Starts with a channel's first state."""
+        self.cursor = 0  # the creation offset of the agent sent last
+        self.gone: list[tuple[str, float]] | None = None  # removals still to be told, last first
+        self.few: list[AgentState] | None = None  # agents still to be told, last first, where they are few
 
 
 class ClassicSession:
@@ -152,7 +182,9 @@ class ClassicSession:
 
     __slots__ = ("catch_up", "channels", "counts", "event_offset", "position", "renderer", "store", "time")
 
-    def __init__(self, renderer: ClassicRenderer, channels: tuple[str, ...], time: Callable[[], float]) -> None:
+    def __init__(
+        self, renderer: ClassicRenderer, channels: tuple[str, ...], time: Callable[[], float]
+    ) -> None:
         self.renderer = renderer
         self.store = renderer.store
         self.time = time
@@ -182,8 +214,7 @@ class ClassicSession:
         if self.catch_up is not None:
             for name in channels:
                 self.catch_up.positions.pop(name, None)
-            self.catch_up.index = self.catch_up.cursor = 0
-            self.catch_up.gone = None
+            self.catch_up.begin(self.catch_up.target)
 
     def has_news(self) -> bool:
         """Whether there is something to send."""
@@ -206,14 +237,14 @@ class ClassicSession:
         told = live.events[: max(0, count - live.state_count)]
         if told:
             self.event_offset = told[-1][0]
-            self.counts = dict(self.counts)
-            for counts in (self.counts, self.catch_up.seen if self.catch_up is not None else {}):
-                for _, names in told:
-                    for name in names:
-                        if name in counts:
-                            counts[name] += 1
         if self.catch_up is None:
             self.fall_behind()
+        catch_up = self.catch_up
+        assert catch_up is not None
+        for _, names in told:
+            for name in names:
+                if name in catch_up.seen and name not in catch_up.joined:
+                    catch_up.seen[name] += 1
 
     def fall_behind(self) -> None:
         """Begins a pass through the store up to the head (or begins it again)."""
@@ -224,9 +255,7 @@ class ClassicSession:
             for name in self.channels:
                 catch_up.positions[name] = self.position
             catch_up.seen = dict(self.counts)
-        catch_up.target = head
-        catch_up.index = catch_up.cursor = 0
-        catch_up.gone = None
+        catch_up.begin(head)
 
     def next_frame(self) -> str | None:
         """The next frame of the pass, read from the store now; None ends the pass.
@@ -241,9 +270,8 @@ class ClassicSession:
             if frame is not None:
                 return frame
             catch_up.index += 1
-            catch_up.cursor = 0
-            catch_up.gone = None
-        frame = self._next_event(catch_up)
+            catch_up.begin_channel()
+        frame = self._next_late(catch_up) or self._next_event(catch_up)
         if frame is None:
             self.position = self.event_offset = catch_up.target
             self.counts = catch_up.seen
@@ -255,15 +283,47 @@ class ClassicSession:
         if catch_up.gone is None:
             if 0 <= position < channel.floor:
                 raise TooFarBehind
-            catch_up.gone = channel.gone_since(position)[::-1] if position >= 0 else []
+            catch_up.gone = []
+            if position >= 0:
+                catch_up.gone = channel.gone_since(position)[::-1]
+                catch_up.few = channel.agents_changed_since(position, MAX_LISTED_AGENTS)
+                if catch_up.few is not None:
+                    catch_up.few.reverse()
         while catch_up.gone:
             agent_id, timestamp = catch_up.gone.pop()
             if agent_id not in channel.agents:
                 return self.renderer.removal(agent_id, timestamp)
+        if catch_up.few is not None:
+            while catch_up.few:
+                agent = catch_up.few.pop()
+                if channel.agents.get(agent.agent_id) is agent:
+                    return self.renderer.state(agent)
+            return None
         for agent in channel.scan(catch_up.cursor, catch_up.target):
             catch_up.cursor = agent.created
             if agent.changed > position:
                 return self.renderer.state(agent)
+        return None
+
+    def _next_late(self, catch_up: CatchUp) -> str | None:
+        """Agents that were removed while states were being sent, and so may have been passed by.
+
+        Their events up to the target follow, so what they are now (gone, or back) has to be told before.
+        """
+        if catch_up.late is None:
+            catch_up.late = []
+            for name in self.channels:
+                channel = self.store.channel(name)
+                if catch_up.target < channel.floor:
+                    raise TooFarBehind
+                catch_up.late += [(name, *removed) for removed in channel.removals_since(catch_up.target)]
+            catch_up.late.reverse()
+        while catch_up.late:
+            name, agent_id, timestamp = catch_up.late.pop()
+            agent = self.store.channel(name).agents.get(agent_id)
+            if agent is not None:
+                return self.renderer.state(agent)
+            return self.renderer.removal(agent_id, timestamp)
         return None
 
     def _next_event(self, catch_up: CatchUp) -> str | None:
@@ -273,10 +333,7 @@ class ClassicSession:
         for name in self.channels:
             channel = self.store.channel(name)
             after = max(self.event_offset, catch_up.joined.get(name, 0))
-            lost = channel.events_until(after) - catch_up.seen[name]
-            if lost > 0:
-                missed += lost
-                catch_up.seen[name] += lost
+            missed += channel.events_until(after) - catch_up.seen[name]
             event = channel.next_event(after)
             if event is None or event.offset > catch_up.target:
                 continue
@@ -284,10 +341,16 @@ class ClassicSession:
                 found, holders = event, [name]
             elif event.offset == found.offset:
                 holders.append(name)
-        if missed:
+        # At the target once: what is lost later lies beyond it, and a pass has to end while the ring turns.
+        if missed > 0 and (found is not None or not catch_up.counted):
+            catch_up.counted = found is None
+            for name in self.channels:
+                after = max(self.event_offset, catch_up.joined.get(name, 0))
+                catch_up.seen[name] = self.store.channel(name).events_until(after)
             return frames.system_notification(
                 "warning",
-                f"{missed} event(s) were missed: this connection was slower than the server's bounded history",
+                f"{missed} event(s) were missed: this connection was slower than the server's "
+                "bounded history",
                 self.time(),
             )
         if found is None:

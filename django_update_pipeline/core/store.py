@@ -137,7 +137,9 @@ class ChannelStore:
     def apply(self, offset: int, change: Change) -> None:
         """Applies one change; `offset` is above every earlier one."""
         if change.kind is _EVENT:
-            self._append_event(Event(offset, change.agent_id, change.update_type, change.content, change.timestamp))
+            self._append_event(
+                Event(offset, change.agent_id, change.update_type, change.content, change.timestamp)
+            )
         elif change.kind is _REMOVE:
             self._remove(offset, change.agent_id, change.timestamp)
         else:
@@ -276,12 +278,17 @@ class ChannelStore:
             self.event_count,
         )
 
-    def agents_changed_since(self, position: int) -> list[AgentState]:
-        """Agents whose last change is above `position`, in order of last change; cost O(answer)."""
-        changed = []
+    def agents_changed_since(self, position: int, limit: int) -> list[AgentState] | None:
+        """Agents whose last change is above `position`, in order of last change; cost O(answer).
+
+        None: they are more than `limit`.
+        """
+        changed: list[AgentState] = []
         for agent in reversed(self.agents.values()):
             if agent.changed <= position:
                 break
+            if len(changed) == limit:
+                return None
             changed.append(agent)
         changed.reverse()
         return changed
@@ -296,9 +303,13 @@ class ChannelStore:
         removed.reverse()
         return removed
 
+    def removals_since(self, position: int) -> list[tuple[str, float]]:
+        """Agents removed above `position`, in order, with the Unix time of their last removal."""
+        return [(agent_id, self._removed_at[agent_id]) for agent_id in self.removed_since(position)]
+
     def gone_since(self, position: int) -> list[tuple[str, float]]:
-        """Agents removed above `position` that are not back, with the Unix time of their removal."""
-        return [(a, self._removed_at[a]) for a in self.removed_since(position) if a not in self.agents]
+        """Those of `removals_since` that are not back."""
+        return [removal for removal in self.removals_since(position) if removal[0] not in self.agents]
 
     def scan(self, cursor: int, limit: int) -> Iterator[AgentState]:
         """Agents in order of creation, created above `cursor` and up to `limit`: each once, whatever changes."""

@@ -41,7 +41,9 @@ class HookAccess:
 
     async def may_act(self, client: Client, agent_id: str, action: str, params: JSONObject) -> bool:
         """As above; without opinions authenticated users are, and the local operator."""
-        opinion = await self._opinion(self._action, client=client, agent_id=agent_id, action=action, params=params)
+        opinion = await self._opinion(
+            self._action, client=client, agent_id=agent_id, action=action, params=params
+        )
         if opinion is not None:
             return opinion
         return client.is_local_operator or bool(getattr(client.user, "is_authenticated", False))
@@ -60,7 +62,9 @@ class HookAccess:
             try:
                 answer = await self._ask(question, **values)
             except Exception as error:  # the plugin's boundary: no answer is a no
-                logger.warning("%s failed, which is a no: %s: %.200s", question.__name__, type(error).__name__, error)
+                logger.warning(
+                    "%s failed, which is a no: %s: %.200s", question.__name__, type(error).__name__, error
+                )
                 return False
             if answer is not None and not answer:
                 return False

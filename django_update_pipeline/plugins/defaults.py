@@ -35,7 +35,8 @@ def provide_transport(config: PipelineConfig) -> Any:
 
         return ChannelsTransport(layer_alias=config.channel_layer)
     raise ConfigurationError(
-        f"TRANSPORT is {name!r}, which is none of {', '.join(TRANSPORTS)} and no plugin provides it", path="transport"
+        f"TRANSPORT is {name!r}, which is none of {', '.join(TRANSPORTS)} and no plugin provides it",
+        path="transport",
     )
 
 

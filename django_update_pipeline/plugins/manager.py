@@ -30,7 +30,9 @@ class Plugins:
     Earlier ones are asked first, so a deployment's own parts go before ours.
     """
 
-    def __init__(self, names: Iterable[str] = (), *, entry_points: bool = True, extra: Iterable[object] = ()) -> None:
+    def __init__(
+        self, names: Iterable[str] = (), *, entry_points: bool = True, extra: Iterable[object] = ()
+    ) -> None:
         self.manager = pluggy.PluginManager(hookspecs.PROJECT)
         self.manager.add_hookspecs(hookspecs)
         self.failures: dict[str, int] = {}
@@ -111,7 +113,9 @@ class Plugins:
             call(**values)
         except Exception:  # the plugin's boundary: told afterwards, so nothing depends on it
             count = self.failures[plugin] = self.failures.get(plugin, 0) + 1
-            if count & (count - 1) == 0:  # the 1st, 2nd, 4th, 8th ...: a plugin that always fails floods no log
+            if (
+                count & (count - 1) == 0
+            ):  # the 1st, 2nd, 4th, 8th ...: a plugin that always fails floods no log
                 logger.exception("plugin %s failed in %s (%d time(s))", plugin, hook, count)
 
 

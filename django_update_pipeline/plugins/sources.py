@@ -104,7 +104,9 @@ class ModelSource:
         self._sink = pipeline
         for model in self.models:
             post_save.connect(self._saved, sender=model, weak=False, dispatch_uid=(id(self), "saved", model))
-            post_delete.connect(self._deleted, sender=model, weak=False, dispatch_uid=(id(self), "deleted", model))
+            post_delete.connect(
+                self._deleted, sender=model, weak=False, dispatch_uid=(id(self), "deleted", model)
+            )
 
     def stop(self) -> None:
         """Disconnects them."""
@@ -150,7 +152,9 @@ def movement_state(movement: AgentMovement) -> JSONObject:
         "activity": movement.activity,
         "emoji": movement.emoji,
         "place": {"sector": place.sector, "arena": place.arena, "object": place.object_name},
-        "chat": None if movement.chat is None else [{"speaker": who, "line": line} for who, line in movement.chat],
+        "chat": None
+        if movement.chat is None
+        else [{"speaker": who, "line": line} for who, line in movement.chat],
     }
 
 

@@ -82,7 +82,12 @@ class Connection:
     )
 
     def __init__(
-        self, hub: WebSocketManager, connection_id: str, send: Send, close: Close | None, session: ClassicSession | None
+        self,
+        hub: WebSocketManager,
+        connection_id: str,
+        send: Send,
+        close: Close | None,
+        session: ClassicSession | None,
     ) -> None:
         self._hub = hub
         self._send = send
@@ -307,13 +312,16 @@ class WebSocketManager:
     def send_failed(self, connection: Connection, error: Exception) -> None:
         """A socket failed: its own affair, counted; never the circuit breaker's."""
         self.send_failures += 1
-        logger.info("connection %s is gone: %s: %.200s", connection.connection_id, type(error).__name__, error)
+        logger.info(
+            "connection %s is gone: %s: %.200s", connection.connection_id, type(error).__name__, error
+        )
 
     async def caught_up(self, timeout_s: float) -> None:
         """Waits until every connection that takes frames has been told everything, at most so long."""
         try:
             async with asyncio.timeout(timeout_s):
-                while self.behind_count() or any(c.replies for c in self.connections.values()):
+                # Asked, not told: it happens once, at the end, and telling would cost every writer.
+                while self.behind_count() or any(c.replies for c in self.connections.values()):  # noqa: ASYNC110
                     await asyncio.sleep(0.005)
         except TimeoutError:
             pass
@@ -361,4 +369,3 @@ def closer(ws: Any) -> Close | None:
             await result
 
     return close
-

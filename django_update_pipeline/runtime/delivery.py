@@ -139,7 +139,9 @@ class Delivery:
                     made = await self._content(update)
                 except Exception as error:  # a source's load or a transformer: counted, nobody else's fault
                     cause = f"{type(error).__name__}: {error}"
-                    logger.warning("update of agent %r could not be made ready: %.300s", update.agent_id, cause)
+                    logger.warning(
+                        "update of agent %r could not be made ready: %.300s", update.agent_id, cause
+                    )
                     ready.failed.append((update, "part_failed", cause))
                     stopped.add(update.agent_id)
                     continue
@@ -298,7 +300,10 @@ class Delivery:
         self.last_error = f"{type(error).__name__}: {error}"[:200]
         if self.failures_in_row & (self.failures_in_row - 1) == 0:  # the 1st, 2nd, 4th, 8th ...
             logger.warning(
-                "transport %s failed %d time(s) in a row: %s", self.transport.name, self.failures_in_row, self.last_error
+                "transport %s failed %d time(s) in a row: %s",
+                self.transport.name,
+                self.failures_in_row,
+                self.last_error,
             )
 
     # settling, all of it behind the door
@@ -355,7 +360,9 @@ class Delivery:
     def bury(self, update: UpdateMessage, reason: str, cause: str) -> None:
         """Keeps an update whose account was closed as dead-lettered, and says so. Behind the door."""
         if update.payload is None and update.fields is not None:
-            update.payload = join_fields({k: v if v is not None else b"null" for k, v in update.fields.items()})
+            update.payload = join_fields(
+                {k: v if v is not None else b"null" for k, v in update.fields.items()}
+            )
         self.dead_letters.add(update, reason, cause, self.clock.time())
         for waiter in update.waiters or ():
             waiter.failed("dead_lettered", f"{reason}: {cause}")

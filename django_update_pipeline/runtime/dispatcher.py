@@ -69,7 +69,9 @@ class Dispatcher:
         else:
             try:
                 loop.call_soon_threadsafe(self._wake)
-            except RuntimeError:  # the loop was closed without stop(): what is queued waits for the next start
+            except (
+                RuntimeError
+            ):  # the loop was closed without stop(): what is queued waits for the next start
                 self._loop = None
 
     def _wake(self) -> None:
@@ -89,8 +91,8 @@ class Dispatcher:
         """Delivers until nothing waits, pauses left out; what backs off is waited for."""
         if self.delivery.in_flight:
             await self.delivery.resume()
-        while self.ingress.waiting() or self.processor.queue.chains:
-            queue = self.processor.queue
+        queue = self.processor.queue
+        while self.ingress.waiting() or queue.chains:
             if queue.has_ready():
                 self.processor.next_due = -NEVER
                 await self._flush()

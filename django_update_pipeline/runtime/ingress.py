@@ -29,7 +29,8 @@ class Ingress:
 
     def put(self, item: UpdateMessage | Command) -> None:
         """Hands in an update or a command. It is done on return, unless another thread holds the door: then
-        that thread does it right after. Any thread."""
+        that thread does it right after. Any thread.
+        """
         self._inbox.append(item)
         self.drain()
 

@@ -11,7 +11,17 @@ from ..core.batching import AdaptiveBatching, BatchingPolicy
 from ..core.circuit_breaker import CircuitBreaker
 from ..core.config import PipelineConfig
 from ..core.messages import JSONObject
-from ..core.ports import AccessPolicy, Client, Clock, HealthCheck, RetryPolicy, Router, Source, Transformer, Transport
+from ..core.ports import (
+    AccessPolicy,
+    Client,
+    Clock,
+    HealthCheck,
+    RetryPolicy,
+    Router,
+    Source,
+    Transformer,
+    Transport,
+)
 from ..core.retry import ExponentialBackoff
 from ..transports.memory import MemoryTransport
 

@@ -162,7 +162,9 @@ class UpdatePipeline(Queueing):
 
     # connections: on the pipeline's loop
 
-    async def register_websocket(self, connection_id: str, ws: Any, channels: Iterable[str] | None = None) -> bool:
+    async def register_websocket(
+        self, connection_id: str, ws: Any, channels: Iterable[str] | None = None
+    ) -> bool:
         """Registers anything with `send(text)`, sync or async, and perhaps `close()`.
 
         It gets each agent's newest state at once, then what changes. A later one with the same id takes its
@@ -196,7 +198,9 @@ class UpdatePipeline(Queueing):
         running = asyncio.get_running_loop()
         if self._loop is not None and self._loop is not running:
             if not self._loop.is_closed():
-                raise WrongLoop(f"{what}() was called on another event loop than the one the pipeline runs on")
+                raise WrongLoop(
+                    f"{what}() was called on another event loop than the one the pipeline runs on"
+                )
             self._forget_loop()
 
     # what others read
@@ -204,7 +208,11 @@ class UpdatePipeline(Queueing):
     @property
     def is_running(self) -> bool:
         """Whether the pipeline delivers."""
-        return self._task is not None and not self._task.done() and not (self._loop is None or self._loop.is_closed())
+        return (
+            self._task is not None
+            and not self._task.done()
+            and not (self._loop is None or self._loop.is_closed())
+        )
 
     def get_performance_metrics(self) -> dict[str, Any]:
         """Counters, latencies (ms), rates, depths and the account. Any thread; some 0.3 ms."""
@@ -230,17 +238,12 @@ class UpdatePipeline(Queueing):
         async with self._lock():
             loop = asyncio.get_running_loop()
             if self._loop is not None and self._loop is not loop:
-                if not self._loop.is_closed():
-                    raise WrongLoop(
-                        "the pipeline already runs on another event loop: stop it there first, or use it from there "
-                        "(queue_agent_update works from any thread)"
-                    )
                 self._forget_loop()
             if self.is_running:
                 return
-            self._loop = loop
             self._delivery.on_new_loop()
             await self.transport.start(self)
+            self._loop = loop
             self._dispatcher.attach(loop)
             self._task = loop.create_task(self._run(), name="update-pipeline-dispatcher")
             for source in self.parts.sources:
@@ -262,7 +265,9 @@ class UpdatePipeline(Queueing):
             timeout_s: the deadline in seconds, `stop_timeout_s` of the settings by default.
         """
         async with self._lock():
-            deadline = self.clock.monotonic() + (self.config.stop_timeout_s if timeout_s is None else timeout_s)
+            deadline = self.clock.monotonic() + (
+                self.config.stop_timeout_s if timeout_s is None else timeout_s
+            )
             in_time = True
             if self._loop is not None and self._loop.is_closed():
                 self._forget_loop()
@@ -274,9 +279,7 @@ class UpdatePipeline(Queueing):
                         await self._dispatcher.drain()
                 except TimeoutError:
                     in_time = False
-                await self.websocket_manager.caught_up(
-                    min(1.0, max(0.05, deadline - self.clock.monotonic()))
-                )
+                await self.websocket_manager.caught_up(min(1.0, max(0.05, deadline - self.clock.monotonic())))
                 await self.websocket_manager.close_all()
                 self._dispatcher.detach()
                 await self.transport.stop()
@@ -323,11 +326,12 @@ class UpdatePipeline(Queueing):
 
     def _lock(self) -> asyncio.Lock:
         loop = asyncio.get_running_loop()
-        if self._life is None or (self._life_loop is not loop and (self._life_loop is None or self._life_loop.is_closed())):
-            self._life, self._life_loop = asyncio.Lock(), loop
-        elif self._life_loop is not loop:
-            if self._loop is not None and not self._loop.is_closed():
-                raise WrongLoop("the pipeline runs on another event loop: stop it there first")
+        if self._life is None or self._life_loop is not loop:
+            if self.is_running and self._loop is not loop:
+                raise WrongLoop(
+                    "the pipeline runs on another event loop: stop it there first, or use it from there "
+                    "(queue_agent_update works from any thread)"
+                )
             self._life, self._life_loop = asyncio.Lock(), loop
         return self._life
 
@@ -374,7 +378,9 @@ class UpdatePipeline(Queueing):
         """The breaker changed, perhaps by assignment in another thread: the delivery looks again."""
         events = self.circuit_breaker.take_events()
         for event in events:
-            logger.warning("circuit breaker: %s -> %s (%s)", event.before.value, event.after.value, event.cause)
+            logger.warning(
+                "circuit breaker: %s -> %s (%s)", event.before.value, event.after.value, event.cause
+            )
             observers = self.parts.observers
             if observers.breaker_changed:
                 observers.tell(observers.breaker_changed, change=event)

@@ -65,10 +65,14 @@ class Queueing:
     store: Store
     batch_processor: BatchProcessor
     circuit_breaker: Any
-    is_running: bool
     _ingress: Ingress
     _delivery: Delivery
     _dispatcher: Dispatcher
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the pipeline delivers."""
+        raise AssertionError("UpdatePipeline has it")
 
     def _prepare_queueing(self, router: Router | None, defer: Defer | None) -> None:
         """Binds once what the hot path needs."""
@@ -125,7 +129,9 @@ class Queueing:
             try:
                 payload = _encode(data)
             except Exception:
-                payload = encode_object(data, agent_id)  # plain values of odd types, or an error with its path
+                payload = encode_object(
+                    data, agent_id
+                )  # plain values of odd types, or an error with its path
             if NULL(payload) is not None:
                 payload = encode_object(data, agent_id)
             if len(payload) > self._max_update_bytes:
@@ -243,7 +249,12 @@ class Queueing:
     # handing in
 
     def _update(
-        self, agent_id: str, update_type: str, data: Any, priority: UpdatePriority, channels: Iterable[str] | None
+        self,
+        agent_id: str,
+        update_type: str,
+        data: Any,
+        priority: UpdatePriority,
+        channels: Iterable[str] | None,
     ) -> UpdateMessage:
         """Checks and encodes one update of any kind."""
         if type(agent_id) is not str or agent_id not in self._chains:
@@ -434,7 +445,8 @@ class Queueing:
         for name in names:
             if not valid_channel_name(name) or name == SYSTEM_CHANNEL:
                 raise InvalidUpdate(
-                    f"channel {name!r:.120} is not valid: give 1 to 90 of A-Z a-z 0-9 . _ -", agent_id=agent_id
+                    f"channel {name!r:.120} is not valid: give 1 to 90 of A-Z a-z 0-9 . _ -",
+                    agent_id=agent_id,
                 )
         result = tuple(dict.fromkeys(names))
         if len(self._channel_sets) > 10_000:

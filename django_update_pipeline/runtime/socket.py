@@ -61,7 +61,9 @@ class Socket:
         limits = pipeline.config.connections
         self._limits = FrameLimits(limits.max_frame_bytes, limits.max_depth)
         self._bucket = (
-            TokenBucket(limits.messages_per_s, limits.burst, pipeline.clock.monotonic) if limits.messages_per_s else None
+            TokenBucket(limits.messages_per_s, limits.burst, pipeline.clock.monotonic)
+            if limits.messages_per_s
+            else None
         )
         self._refused = 0
         self.connection: Connection
@@ -105,10 +107,14 @@ class Socket:
                 continue
             text = message.get("text")
             try:
-                await self.handle(decode_client_frame(message.get("bytes") or b"" if text is None else text, self._limits))
+                await self.handle(
+                    decode_client_frame(message.get("bytes") or b"" if text is None else text, self._limits)
+                )
             except FrameError as error:
                 connection.reply(frames.error_frame(error.message, error.code))
-            except Exception:  # the connection's boundary: this frame failed, neither the socket nor another one
+            except (
+                Exception
+            ):  # the connection's boundary: this frame failed, neither the socket nor another one
                 logger.exception("a frame of connection %s failed", connection.connection_id)
                 connection.reply(frames.error_frame("the server failed on this frame", "internal_error"))
             if len(connection.replies) > 8:
@@ -124,7 +130,9 @@ class Socket:
         else:
             rate = self.pipeline.config.connections.messages_per_s
             self.connection.reply(
-                frames.error_frame(f"more than {rate:g} frames a second: this one was ignored", "rate_limited")
+                frames.error_frame(
+                    f"more than {rate:g} frames a second: this one was ignored", "rate_limited"
+                )
             )
         return False
 
@@ -189,7 +197,11 @@ class ClassicSocket(Socket):
     async def _act(self, frame: AgentAction) -> None:
         access, reply = self.pipeline.access, self.connection.reply
         if not await access.may_act(self.client, frame.agent_id, frame.action, frame.params):
-            reply(frames.error_frame("this connection may not do this: sign in, or ask for the permission", "forbidden"))
+            reply(
+                frames.error_frame(
+                    "this connection may not do this: sign in, or ask for the permission", "forbidden"
+                )
+            )
             return
         try:
             handled = await access.act(self.client, frame.agent_id, frame.action, frame.params)
@@ -230,13 +242,14 @@ class AdminSocket(Socket):
         if not await self._may_command():
             raise FrameError("forbidden", "this connection may no longer command: sign in again")
         self.connection.reply(
-            frames.admin_reply(frame.command, run_command(self.pipeline, frame.command), self.pipeline.clock.time())
+            frames.admin_reply(
+                frame.command, run_command(self.pipeline, frame.command), self.pipeline.clock.time()
+            )
         )
 
 
 def run_command(pipeline: UpdatePipeline, command: str) -> dict[str, Any]:
-    """Carries out one of the operators' commands: `get_health`, `get_metrics`, `get_connections`,
-    `reset_circuit_breaker`. On the loop."""
+    """Carries out one of the operators' commands, those of `frames.ADMIN_REPLIES`. On the loop."""
     if command == "get_health":
         return pipeline.get_health_status()
     if command == "get_metrics":
@@ -276,5 +289,3 @@ async def first_message(receive: Receive, timeout_s: float) -> bool:
     except TimeoutError:
         return False
     return bool(message["type"] == "websocket.connect")
-
-

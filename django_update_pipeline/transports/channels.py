@@ -68,7 +68,9 @@ class ChannelsTransport:
 
     name = "channels"
 
-    def __init__(self, layer_alias: str = "default", layer: Any = None, heartbeat_s: float = HEARTBEAT_S) -> None:
+    def __init__(
+        self, layer_alias: str = "default", layer: Any = None, heartbeat_s: float = HEARTBEAT_S
+    ) -> None:
         self._alias = layer_alias
         self._given_layer = layer
         self._layer: Any = layer
@@ -142,7 +144,9 @@ class ChannelsTransport:
         try:
             await self._layer.group_send(GROUP, {"type": MESSAGE_TYPE, "p": text})
         except Exception as error:  # the layer's boundary
-            raise TransportUnavailable(f"channel layer {self._alias!r}: {type(error).__name__}: {error}") from error
+            raise TransportUnavailable(
+                f"channel layer {self._alias!r}: {type(error).__name__}: {error}"
+            ) from error
 
     def _note_own(self, publication: Publication, seq: int) -> None:
         assert self._node is not None
@@ -152,7 +156,9 @@ class ChannelsTransport:
                 for name in change.channels:
                     self._stamps[name, change.agent_id] = (change.timestamp, self._node.node_id)
 
-    def _envelope(self, kind: str, seq: int, publication: Publication | None = None, *, is_last: bool = True) -> str:
+    def _envelope(
+        self, kind: str, seq: int, publication: Publication | None = None, *, is_last: bool = True
+    ) -> str:
         assert self._node is not None
         return _encode(Envelope(kind, self._node.node_id, self._channel, seq, publication, is_last)).decode()
 
@@ -183,7 +189,9 @@ class ChannelsTransport:
                 if loop.time() - renewed_at > RENEWAL_S:
                     await self._layer.group_add(GROUP, self._channel)
                     renewed_at = loop.time()
-                await self._layer.group_send(GROUP, {"type": MESSAGE_TYPE, "p": self._envelope("beat", self._seq)})
+                await self._layer.group_send(
+                    GROUP, {"type": MESSAGE_TYPE, "p": self._envelope("beat", self._seq)}
+                )
             except Exception as error:  # the layer's boundary
                 logger.debug("heartbeat: %r", error)
                 renewed_at = -RENEWAL_S  # whoever was down may have forgotten us
@@ -233,7 +241,9 @@ class ChannelsTransport:
                 await self._layer.send(want.channel, {"type": MESSAGE_TYPE, "p": text})
             return
         changes = self._own_states()
-        chunks = [changes[i : i + STATES_PER_MESSAGE] for i in range(0, len(changes), STATES_PER_MESSAGE)] or [[]]
+        chunks = [
+            changes[i : i + STATES_PER_MESSAGE] for i in range(0, len(changes), STATES_PER_MESSAGE)
+        ] or [[]]
         seq = self._seq
         for number, chunk in enumerate(chunks):
             publication = Publication(f"{want.node}-{seq}-{number}", tuple(chunk))
@@ -283,7 +293,9 @@ class ChannelsTransport:
                     self._stamps[name, change.agent_id] = stamp
             changes.append(change)
         if changes:
-            self._node.apply(Publication(f"{envelope.node}:{publication.id}", tuple(changes), publication.part))
+            self._node.apply(
+                Publication(f"{envelope.node}:{publication.id}", tuple(changes), publication.part)
+            )
 
 
 def _get_layer(alias: str) -> Any:
@@ -291,7 +303,8 @@ def _get_layer(alias: str) -> Any:
         from channels.layers import get_channel_layer
     except ImportError as error:
         raise ConfigurationError(
-            'TRANSPORT "channels" needs Channels: pip install "django-update-pipeline[channels]"', path="transport"
+            'TRANSPORT "channels" needs Channels: pip install "django-update-pipeline[channels]"',
+            path="transport",
         ) from error
     layer = get_channel_layer(alias)
     if layer is None:
