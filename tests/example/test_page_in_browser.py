@@ -9,10 +9,6 @@ import pytest
 
 from .conftest import Served
 
-playwright_api = pytest.importorskip(
-    "playwright.sync_api", reason="no playwright: install the e2e dependency group (tox -e e2e)"
-)
-
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
 WIDE = {"width": 1400, "height": 900}
@@ -28,7 +24,15 @@ SWITCHES = [
 
 
 @pytest.fixture(scope="module")
-def chromium(chromium_path: str) -> Iterator[Any]:
+def playwright_api() -> Any:
+    # Not at the top: the runs that leave the browser out have no playwright, and skip nothing.
+    return pytest.importorskip(
+        "playwright.sync_api", reason="no playwright: install the e2e dependency group (tox -e e2e)"
+    )
+
+
+@pytest.fixture(scope="module")
+def chromium(chromium_path: str, playwright_api: Any) -> Iterator[Any]:
     with playwright_api.sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=chromium_path, args=SWITCHES)
         yield chromium
@@ -38,7 +42,8 @@ def chromium(chromium_path: str) -> Iterator[Any]:
 class Window:
     """A browser window of its own, with cookies of its own; it keeps what the page complained about."""
 
-    def __init__(self, chromium: Any, url: str, on_socket: Any = None, **options: Any) -> None:
+    def __init__(self, chromium: Any, url: str, api: Any, on_socket: Any = None, **options: Any) -> None:
+        self.api = api
         self.context = chromium.new_context(**options)
         self.page = self.context.new_page()
         if on_socket is not None:
@@ -53,15 +58,15 @@ class Window:
             self.complaints.append(message.text)
 
     def expect(self, selector: str) -> Any:
-        return playwright_api.expect(self.page.locator(selector))
+        return self.api.expect(self.page.locator(selector))
 
 
 @pytest.fixture
-def open_window(chromium: Any, villa_server: Served) -> Iterator[Any]:
+def open_window(chromium: Any, villa_server: Served, playwright_api: Any) -> Iterator[Any]:
     windows: list[Window] = []
 
     def open_one(**options: Any) -> Window:
-        windows.append(Window(chromium, villa_server.url, **{"viewport": WIDE, **options}))
+        windows.append(Window(chromium, villa_server.url, playwright_api, **{"viewport": WIDE, **options}))
         return windows[-1]
 
     yield open_one
