@@ -29,6 +29,7 @@ from itertools import count
 from .account import ACCEPTED, CLEARED, CONFLATED, DEAD_LETTERED, DELIVERED, Account
 from .codec import split_object
 from .messages import PRIORITIES, Channels, UpdateKind, UpdateMessage, UpdatePriority
+from .retry import RetryQueue
 
 _EVENT, _MERGE, _REMOVE, _REPLACE = UpdateKind.EVENT, UpdateKind.MERGE, UpdateKind.REMOVE, UpdateKind.REPLACE
 
@@ -42,14 +43,14 @@ _STALE_PLACES = 1000
 class Chain:
     """One agent's waiting updates, oldest first. `entry` is its valid place in a heap, if any."""
 
-    __slots__ = ("agent_id", "entry", "held", "hold_until", "others", "state", "updates")
+    __slots__ = ("agent_id", "entry", "held", "is_backing_off", "others", "state", "updates")
 
     def __init__(self, agent_id: str) -> None:
         self.agent_id = agent_id
         self.updates: deque[UpdateMessage] = deque()
         self.entry: tuple[float, int, Chain] | None = None
         self.held = False  # some of its updates are out in a batch
-        self.hold_until: float | None = None  # monotonic: its first update failed and backs off
+        self.is_backing_off = False  # its first update failed
         self.state: UpdateMessage | None = None  # the waiting state update
         self.others: dict[Channels, UpdateMessage] | None = None  # those for other sets of channels
 
@@ -138,7 +139,7 @@ class PriorityQueue:
         self.waiting_bytes = 0
         self._critical: list[tuple[float, int, Chain]] = []
         self._rest: list[tuple[float, int, Chain]] = []
-        self._backing_off: list[tuple[float, int, Chain]] = []
+        self._backing_off: RetryQueue[Chain] = RetryQueue()
         self._events: deque[UpdateMessage] = deque()  # by acceptance, those taken included until they surface
         self._sequence = count(1)
         self._latest = float("-inf")
@@ -205,7 +206,7 @@ class PriorityQueue:
         updates = chain.updates
         updates.append(update)
         if len(updates) == 1:
-            if not chain.held and chain.hold_until is None:
+            if not chain.held and not chain.is_backing_off:
                 self._enter(chain)
         else:
             before = updates[-2]
@@ -360,9 +361,9 @@ class PriorityQueue:
                 continue
             chain.held = False
             if not chain.updates:
-                if chain.hold_until is None:
+                if not chain.is_backing_off:
                     del self.chains[chain.agent_id]
-            elif chain.hold_until is None:
+            elif not chain.is_backing_off:
                 self._enter(chain)
 
     def give_back(self, updates: list[UpdateMessage]) -> None:
@@ -410,18 +411,16 @@ class PriorityQueue:
     def back_off(self, agent_id: str, until: float) -> None:
         """Holds an agent's chain until a monotonic time."""
         chain = self.chains[agent_id]
-        chain.hold_until = until
+        chain.is_backing_off = True
         chain.entry = None
-        heappush(self._backing_off, (until, next(self._sequence), chain))
+        self._backing_off.discard(agent_id)
+        self._backing_off.push(chain, until, key=agent_id)
 
     def wake_up(self, now: float) -> bool:
         """Ends the back-offs that are due. True: something can be taken now."""
         woken = False
-        while self._backing_off and self._backing_off[0][0] <= now:
-            until, _, chain = heappop(self._backing_off)
-            if chain.hold_until != until:
-                continue
-            chain.hold_until = None
+        for chain in self._backing_off.pop_due(now) if len(self._backing_off) else ():
+            chain.is_backing_off = False
             if chain.held:
                 continue
             if chain.updates:
@@ -433,7 +432,7 @@ class PriorityQueue:
 
     def next_wake_up(self) -> float | None:
         """When the next back-off ends, in monotonic seconds."""
-        return self._backing_off[0][0] if self._backing_off else None
+        return self._backing_off.next_due() if len(self._backing_off) else None
 
     # giving up what waits
 
@@ -472,7 +471,7 @@ class PriorityQueue:
     def _after_removal(self, chain: Chain, was_head: bool) -> None:
         if not chain.updates:
             chain.entry = None
-            if not chain.held and chain.hold_until is None:
+            if not chain.held and not chain.is_backing_off:
                 del self.chains[chain.agent_id]
         elif was_head and chain.entry is not None:
             self._enter(chain)

@@ -21,6 +21,7 @@ from ..core.messages import JSONObject, UpdateKind, UpdateMessage
 from ..core.ports import Breaker, Clock, RetryPolicy, Transformer, Transport
 from ..core.priority_queue import PriorityQueue
 from ..core.publication import Change, Publication
+from ..core.retry import FALLBACK_DELAY_S, GiveUp, RetryIn, decide
 from ..exceptions import UpdatesRejected
 from .ingress import Ingress
 
@@ -343,19 +344,29 @@ class Delivery:
         waits: dict[str, float] = {}
         for update, reason, cause in work.failed:
             self.failed_updates += 1
-            update.retry_count += 1
-            if update.retry_count > update.max_retries:
+            decision = self._decide(update)
+            if isinstance(decision, GiveUp):
                 self.queue.settle(update, DEAD_LETTERED)
                 self.bury(update, reason, cause)
             else:
+                update.retry_count += 1
                 back.setdefault(update.agent_id, []).append(update)
-                waits[update.agent_id] = self.clock.monotonic() + self.retry.delay_s(update.retry_count)
+                waits[update.agent_id] = self.clock.monotonic() + decision.delay_s
         for update in work.held_back:
             back.setdefault(update.agent_id, []).append(update)
         for agent_id, updates in back.items():
             self.queue.give_back(sorted(updates, key=work.batch.index))
             if agent_id in waits:
                 self.queue.back_off(agent_id, waits[agent_id])
+
+    def _decide(self, update: UpdateMessage) -> RetryIn | GiveUp:
+        try:
+            decision = decide(update.retry_count, update.max_retries, self.retry)
+        except Exception as error:  # the policy is a plugin's: its failure must not lose an update
+            decision = RetryIn(FALLBACK_DELAY_S, f"{type(self.retry).__name__} failed: {error!r:.200}")
+        if isinstance(decision, RetryIn) and decision.complaint:
+            logger.warning("retry policy: %s", decision.complaint)
+        return decision
 
     def bury(self, update: UpdateMessage, reason: str, cause: str) -> None:
         """Keeps an update whose account was closed as dead-lettered, and says so. Behind the door."""
