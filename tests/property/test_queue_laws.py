@@ -7,14 +7,14 @@ composes: it keeps what was accepted, in order, and asks whether what comes out 
 from __future__ import annotations
 
 import json
-from typing import Any
+from itertools import cycle, islice, pairwise
 
-from hypothesis import example, given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from django_update_pipeline.core.account import CLEARED, DEAD_LETTERED, DELIVERED
-from django_update_pipeline.core.batching import NEVER, AdaptiveBatching, BatchProcessor
+from django_update_pipeline.core.batching import AdaptiveBatching
 from django_update_pipeline.core.config import BatchingConfig
 from django_update_pipeline.core.messages import PRIORITIES, UpdateKind, UpdateMessage, UpdatePriority
 from django_update_pipeline.core.priority_queue import SHARE_OF_THE_REST, PriorityQueue, compose
@@ -194,6 +194,17 @@ class QueueMachine(RuleBasedStateMachine):
         unsets=field_sets,
         tick=ticks,
     )
+    def accept_any(self, agent, kind, priority, channels, sets, unsets, tick) -> None:
+        self.accept(agent, kind, priority, channels, sets, unsets, tick)
+
+    @rule(kind=kinds, priority=priorities, sets=field_sets, unsets=field_sets)
+    def accept_more_of_one_agent(self, kind, priority, sets, unsets) -> None:
+        self.accept("x", kind, priority, ("a",), sets, unsets, 0.0)
+
+    @rule(kind=kinds, channels=channel_sets, sets=field_sets, unsets=field_sets)
+    def accept_for_other_channels(self, kind, channels, sets, unsets) -> None:
+        self.accept("x", kind, UpdatePriority.NORMAL, channels, sets, unsets, 0.001)
+
     def accept(self, agent, kind, priority, channels, sets, unsets, tick) -> None:
         """Law Q1: the newest lends its key to all before it. Law Q2: a state never grows a chain for nothing."""
         self.number += 1
@@ -457,3 +468,98 @@ class QueueMachine(RuleBasedStateMachine):
 
 
 TestLawsQ1ToQ5 = QueueMachine.TestCase
+
+
+@given(
+    base=st.none() | st.dictionaries(st.sampled_from(FIELDS), st.just(0)),
+    updates=st.lists(
+        st.tuples(st.sampled_from([REPLACE, MERGE, REMOVE]), field_sets, field_sets), min_size=2, max_size=5
+    ),
+)
+def test_law_q2_the_composition_says_what_both_would_have_said(
+    base: State, updates: list[tuple[UpdateKind, frozenset[str], frozenset[str]]]
+) -> None:
+    """Law Q2: whatever was there before; priority, times and retries are the newest one's."""
+    state = base
+    composed: UpdateMessage | None = None
+    for number, (kind, sets, unsets) in enumerate(updates, start=1):
+        priority = PRIORITIES[number % len(PRIORITIES)]
+        update = make(number, "x", kind, priority, ("a",), sets, unsets, at=number / 8)
+        update.timestamp, update.retry_count = number * 10.0, number % 3
+        state = applied(state, update)
+        if composed is None:
+            composed = update
+        else:
+            compose(composed, update)
+        assert applied(base, composed) == state
+        assert numbers(composed) == list(range(1, number + 1))
+        assert (composed.priority, composed.accepted_at) == (priority, number / 8)
+        assert (composed.timestamp, composed.retry_count) == (number * 10.0, number % 3)
+
+
+@given(
+    patches=st.lists(st.tuples(field_sets, field_sets), min_size=1, max_size=4),
+    loaded=st.none() | st.dictionaries(st.sampled_from(FIELDS), st.just(0)),
+)
+def test_law_q2_patches_after_a_state_to_be_loaded_are_laid_over_it_at_the_flush(
+    patches: list[tuple[frozenset[str], frozenset[str]]], loaded: State
+) -> None:
+    """Law Q2: a state that is loaded at the flush keeps the patches that came after it, removals included."""
+    update = make(0, "x", REPLACE, UpdatePriority.NORMAL, ("a",))
+    update.payload, update.load = None, lambda agent_id: loaded
+    state = dict(loaded or {})
+    for number, (sets, unsets) in enumerate(patches, start=1):
+        patch = make(number, "x", MERGE, UpdatePriority.NORMAL, ("a",), sets, unsets)
+        state = applied(state, patch) or {}
+        compose(update, patch)
+    assert update.kind is REPLACE
+    assert update.load is not None
+    laid_over = make(0, "x", MERGE, UpdatePriority.NORMAL, ("a",))
+    laid_over.fields = update.fields
+    assert applied(loaded or {}, laid_over) == state
+    newest = make(9, "x", REPLACE, UpdatePriority.NORMAL, ("a",), frozenset({"f"}))
+    compose(update, newest)
+    assert (update.load, update.fields, update.data) == (None, None, {"f": 9})
+
+
+@given(critical=st.integers(1, 200), rest=st.integers(1, 30), limit=st.integers(1, 7))
+def test_law_q3_one_place_in_twenty_for_what_is_not_critical(critical: int, rest: int, limit: int) -> None:
+    """Law Q3: however much is CRITICAL, of any twenty places in a row one is somebody else's."""
+    queue = PriorityQueue()
+    for number in range(1, critical + rest + 1):
+        priority = UpdatePriority.CRITICAL if number <= critical else UpdatePriority.LOW
+        queue.accept(make(number, f"agent {number}", EVENT, priority, ("a",)))
+    taken: list[UpdateMessage] = []
+    while batch := queue.take(limit):
+        queue.delivered(batch)
+        taken += batch
+    assert [numbers(u) for u in taken if u.priority is UpdatePriority.CRITICAL] == [[n + 1] for n in range(critical)]
+    others = [place for place, update in enumerate(taken) if update.priority is UpdatePriority.LOW]
+    assert len(others) == rest
+    crowded = [place for place in others if place < critical]
+    for place, following in pairwise([-1, *crowded]):
+        assert following - place <= SHARE_OF_THE_REST
+    assert len(crowded) <= len(taken) / SHARE_OF_THE_REST + 1
+
+
+@given(
+    bound=st.integers(1, 5),
+    agents=st.integers(1, 3),
+    pattern=st.lists(st.sampled_from(PRIORITIES), min_size=1, max_size=8),
+)
+@settings(max_examples=10)
+def test_law_q5_an_outage_with_overflow_keeps_nothing_of_what_it_dropped(
+    bound: int, agents: int, pattern: list[UpdatePriority]
+) -> None:
+    """Nothing is taken for hours while the oldest events make room: what the queue keeps stays bounded."""
+    queue = PriorityQueue()
+    queue.accept(make(1, "urgent", REPLACE, UpdatePriority.CRITICAL, ("a",)))
+    for number, priority in enumerate(islice(cycle(pattern), 3000), start=2):
+        queue.accept(make(number, f"agent {number % agents}", EVENT, priority, ("a",), at=number / 8))
+        if queue.event_count > bound:
+            assert queue.drop_oldest_event() is not None
+    assert queue.event_count == bound
+    assert len(queue._critical) + len(queue._rest) <= 2 * len(queue.chains) + 1000
+    assert len(queue._events) <= 2 * queue.event_count + 1000
+    assert len(queue.chains) <= agents + 1
+    assert sum(len(queue.take(100)) for _ in range(2)) == bound + 1
