@@ -1,0 +1,307 @@
+"""Laws C1, C2, C4 and C7 of a classic connection: random schedules of writers, beside a model client.
+
+The client is the founding one: it replaces an agent by each full state it is told, and lists events. The writer
+is driven frame by frame, as the runtime does it, with anything in between two frames.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+from unittest import mock
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from django_update_pipeline.core import session as session_module
+from django_update_pipeline.core.config import StoreConfig
+from django_update_pipeline.core.messages import UpdateKind, UpdatePriority
+from django_update_pipeline.core.publication import Change, Publication
+from django_update_pipeline.core.session import ClassicRenderer, ClassicSession, LiveFrames, TooFarBehind
+from django_update_pipeline.core.store import Store
+
+REPLACE, MERGE, REMOVE, EVENT = UpdateKind.REPLACE, UpdateKind.MERGE, UpdateKind.REMOVE, UpdateKind.EVENT
+CHANNELS = ("a", "b")
+#: Each agent's states go to the same channels: a classic frame names none, so a client could not tell two apart.
+AGENTS = {"x": ("a",), "y": ("b",), "z": ("a", "b"), "w": ("a", "b")}
+FIELDS = ("f", "g")
+EVENT_CHANNELS = (("a",), ("b",), ("a", "b"))
+
+State = dict[str, int] | None
+
+
+def value(state: State, field: str) -> int | None:
+    """A field's value; the pseudo-field `exists` tells an agent without fields from none."""
+    if field == "exists":
+        return None if state is None else 0
+    return None if state is None else state.get(field)
+
+
+class Client:
+    """One connection: its session, the frames its writer is in the middle of, and what its browser shows."""
+
+    def __init__(self, world: SessionMachine) -> None:
+        self.world = world
+        self.reached = {(agent, field): 0 for agent in AGENTS for field in (*FIELDS, "exists")}
+        self.connect(())
+
+    def connect(self, channels: tuple[str, ...]) -> None:
+        self.session = ClassicSession(self.world.renderer, channels, lambda: 1.0)
+        self.live: tuple[LiveFrames, int] | None = None
+        self.shown: dict[str, State] = dict.fromkeys(AGENTS)
+        self.due: dict[str, list[int]] = {name: [] for name in channels}
+        self.last_event = 0
+        self.frames_of_pass = 0
+
+    def subscribe(self, channels: tuple[str, ...]) -> None:
+        for name in channels:
+            self.due.setdefault(name, [])
+        self.session.subscribe(channels)
+        self.frames_of_pass = 0
+
+    def unsubscribe(self, channels: tuple[str, ...]) -> None:
+        for name in channels:
+            self.due.pop(name, None)
+        self.session.unsubscribe(channels)
+        self.frames_of_pass = 0
+        for agent, its in AGENTS.items():
+            if not set(its) & set(self.due):
+                self.shown[agent] = None
+
+    # the writer
+
+    def write(self, is_interrupted: bool = False) -> bool:
+        """One turn of the writer: at most one frame. False: there was nothing to do."""
+        session = self.session
+        if self.live is not None:
+            live, count = self.live
+            if count == len(live.texts) or is_interrupted or live.to != self.world.head or session.catch_up:
+                session.sent(live, count)
+                self.live = None
+            else:
+                self.live = live, count + 1
+                self.receive(live.texts[count])
+            return True
+        if not session.has_news():
+            return False
+        if session.catch_up is None:
+            live_frames = self.world.renderer.live(session.channels, session.position)
+            if live_frames is not None:
+                self.live = live_frames, 0
+                return True
+            session.fall_behind()
+            self.frames_of_pass = 0
+        try:
+            frame = session.next_frame()
+        except TooFarBehind:
+            assert any(channel.floor > 0 for channel in self.world.store.channels.values())
+            self.connect(session.channels)
+            return True
+        if frame is None:
+            self.frames_of_pass = 0
+        else:
+            self.frames_of_pass += 1
+            self.receive(frame)
+        return True
+
+    # the browser
+
+    def receive(self, text: str) -> None:
+        frame: dict[str, Any] = json.loads(text)
+        if frame["type"] == "system_notification":
+            self.receive_warning(frame)
+        elif frame["update_type"] == "said":
+            self.receive_event(frame["agent_id"], frame["data"]["n"])
+        else:
+            state = None if frame["update_type"] == "state_removed" else frame["data"]
+            self.receive_state(frame["agent_id"], state)
+
+    def receive_state(self, agent: str, state: State) -> None:
+        """Law C1: it is the agent as it is now, of a channel we are on, and no field goes back."""
+        assert set(AGENTS[agent]) & set(self.due), "nothing of a channel after unsubscribe"
+        assert state == self.world.history[agent][-1]
+        self.shown[agent] = state
+        self.reaches(agent, 0)
+
+    def reaches(self, agent: str, at_least: int) -> None:
+        history = self.world.history[agent]
+        for field in (*FIELDS, "exists"):
+            first = max(self.reached[agent, field], at_least)
+            for index in range(first, len(history)):
+                if value(history[index], field) == value(self.shown[agent], field):
+                    self.reached[agent, field] = index
+                    break
+            else:
+                raise AssertionError(f"{field} of {agent} went back, or an event came before its state")
+
+    def receive_event(self, agent: str, offset: int) -> None:
+        """Laws C2, C4: once, in order, and after the state that was queued before it."""
+        assert offset > self.last_event
+        self.last_event = offset
+        holders = [name for name in self.due if offset in self.due[name]]
+        assert holders, "an event that is due"
+        for name in holders:
+            assert self.due[name].pop(0) == offset, "what came before it was told, or told to be missing"
+        if set(AGENTS[agent]) & set(self.due):
+            self.reaches(agent, self.world.versions_before(agent, offset))
+
+    def receive_warning(self, frame: dict[str, Any]) -> None:
+        """Law C7: the number of events that are gone from the ring and that nobody has told us."""
+        assert frame["level"] == "warning"
+        match = re.match(r"(\d+) event", frame["message"])
+        assert match
+        missed = 0
+        for name, due in self.due.items():
+            ring = self.world.ring(name)
+            missed += sum(offset not in ring for offset in due)
+            due[:] = [offset for offset in due if offset in ring]
+        assert int(match[1]) == missed > 0
+
+
+class SessionMachine(RuleBasedStateMachine):
+    """A store, and writers that get on as the scheduler likes."""
+
+    @initialize(
+        max_events=st.integers(1, 8),
+        max_tombstones=st.sampled_from([1, 4, 1000]),
+        listed=st.sampled_from([0, 1, 1000]),
+        shared=st.sampled_from([0, 3, 1000]),
+        connected=st.lists(st.sampled_from([(), ("a",), ("a", "b")]), min_size=1, max_size=3),
+    )
+    def start(self, max_events, max_tombstones, listed, shared, connected) -> None:
+        self.patches = [
+            mock.patch.object(session_module, "MAX_LISTED_AGENTS", listed),
+            mock.patch.object(session_module, "MAX_LIVE_FRAMES", shared),
+        ]
+        for patch in self.patches:
+            patch.start()
+        self.config = StoreConfig(max_events=max_events, max_tombstones=max_tombstones)
+        self.store = Store("e1", self.config)
+        self.renderer = ClassicRenderer(self.store)
+        self.head = 0
+        self.history: dict[str, list[State]] = {agent: [None] for agent in AGENTS}
+        self.offsets: dict[str, list[int]] = {agent: [0] for agent in AGENTS}
+        self.events: dict[str, list[int]] = {name: [] for name in CHANNELS}
+        self.clients = [Client(self) for _ in connected]
+        for client, channels in zip(self.clients, connected, strict=True):
+            client.subscribe(channels)
+
+    def versions_before(self, agent: str, offset: int) -> int:
+        """How many states of an agent were queued before an offset."""
+        return max(index for index, at in enumerate(self.offsets[agent]) if at < offset)
+
+    def ring(self, name: str) -> list[int]:
+        return self.events[name][-self.config.max_events :]
+
+    @rule(
+        kinds=st.lists(st.sampled_from([REPLACE, REPLACE, MERGE, REMOVE, EVENT, EVENT]), min_size=1, max_size=4),
+        data=st.data(),
+    )
+    def publish(self, kinds: list[UpdateKind], data: st.DataObject) -> None:
+        changes = []
+        for kind in kinds:
+            self.head += 1
+            agent = data.draw(st.sampled_from(sorted(AGENTS)))
+            channels, content, unset, update_type = AGENTS[agent], {}, (), "state_change"
+            fields = data.draw(st.sets(st.sampled_from(FIELDS)))
+            before = self.history[agent][-1]
+            if kind is EVENT:
+                channels, content, update_type = data.draw(st.sampled_from(EVENT_CHANNELS)), {"n": self.head}, "said"
+                for name in channels:
+                    self.events[name].append(self.head)
+                for client in self.clients:
+                    for name in channels:
+                        if name in client.due:
+                            client.due[name].append(self.head)
+            else:
+                if kind is REMOVE:
+                    after: State = None
+                else:
+                    content = dict.fromkeys(sorted(fields), self.head)
+                    after = dict(content)
+                    if kind is MERGE:
+                        unset = tuple(sorted(set(FIELDS) - fields))[: data.draw(st.integers(0, 1))]
+                        after = {k: v for k, v in ((before or {}) | content).items() if k not in unset}
+                self.history[agent].append(after)
+                self.offsets[agent].append(self.head)
+            changes.append(
+                Change(
+                    kind, agent, channels, update_type, json.dumps(content).encode(), unset, 1.0, UpdatePriority.LOW
+                )
+            )
+        self.store.apply(Publication(f"p{self.head}", tuple(changes)))
+
+    @rule(which=st.integers(0, 2), turns=st.integers(1, 6), is_interrupted=st.booleans())
+    def write(self, which: int, turns: int, is_interrupted: bool) -> None:
+        client = self.clients[which % len(self.clients)]
+        for _ in range(turns):
+            client.write()
+        if is_interrupted:
+            client.write(is_interrupted)
+
+    @rule(which=st.integers(0, 2), channels=st.sampled_from([("a",), ("b",), ("a", "b")]))
+    def subscribe(self, which: int, channels: tuple[str, ...]) -> None:
+        self.clients[which % len(self.clients)].subscribe(channels)
+
+    @rule(which=st.integers(0, 2), channels=st.sampled_from([("a",), ("b",), ("a", "b")]))
+    def unsubscribe(self, which: int, channels: tuple[str, ...]) -> None:
+        client = self.clients[which % len(self.clients)]
+        client.unsubscribe(channels)
+        if client.live is not None:  # the writer has an answer to write, and leaves its shared frames
+            client.write(True)
+
+    @precondition(lambda self: self.head > 3)
+    @rule(which=st.integers(0, 2), publications=st.lists(st.data(), max_size=0), limit=st.integers(1, 30))
+    def law_c2_a_pass_ends_while_the_log_grows(self, which: int, publications: list[Any], limit: int) -> None:
+        """Law C2: events and removals after each frame do not keep a pass from its end."""
+        client = self.clients[which % len(self.clients)]
+        if client.live is not None:
+            client.write(True)
+        if client.session.catch_up is None:
+            client.session.fall_behind()
+        bound = 4 * len(AGENTS) * len(CHANNELS) + 3 * client.session.catch_up.target + 8  # type: ignore[union-attr]
+        for _ in range(min(bound, limit * 4)):
+            before = client.session
+            client.write()
+            if client.session.catch_up is None or client.session is not before:
+                return
+            self.head += 1
+            for name in CHANNELS:
+                self.events[name].append(self.head)
+                for other in self.clients:
+                    if name in other.due:
+                        other.due[name].append(self.head)
+            data = b'{"n":%d}' % self.head
+            change = Change(EVENT, "x", CHANNELS, "said", data, (), 1.0, UpdatePriority.LOW)
+            self.store.apply(Publication(f"p{self.head}", (change,)))
+        assert limit * 4 < bound, "the pass does not end"
+
+    @invariant()
+    def converged_clients_show_what_is(self) -> None:
+        for client in self.clients:
+            if client.live is None and not client.session.has_news():
+                assert client.session.channels == tuple(sorted(client.due))
+                for agent, its in AGENTS.items():
+                    if set(its) & set(client.due):
+                        assert client.shown[agent] == self.history[agent][-1]
+                assert not any(client.due.values()), "every event was told, or told to be missing"
+
+    def teardown(self) -> None:
+        """Law C2: with nothing new, every writer comes to an end, and every client shows what is."""
+        if not hasattr(self, "clients"):
+            return
+        try:
+            for client in self.clients:
+                for _ in range(10 * (self.head + len(AGENTS)) + 20):
+                    if not client.write():
+                        break
+                else:
+                    raise AssertionError("the writer does not come to an end")
+            self.converged_clients_show_what_is()
+        finally:
+            for patch in self.patches:
+                patch.stop()
+
+
+TestLawsC1C2C4AndC7 = SessionMachine.TestCase
