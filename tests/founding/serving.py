@@ -141,6 +141,13 @@ def session_cookie(server: Server, who: str) -> str:
     return f"sessionid={server.python('-c', who).strip()}"
 
 
+async def eventually(condition: Callable[[], object], within_s: float = 10.0) -> None:
+    """Waits for something in another task, thread or process to become true."""
+    async with asyncio.timeout(within_s):
+        while not condition():  # noqa: ASYNC110 - nobody there can set an event of ours
+            await asyncio.sleep(0.005)
+
+
 @dataclass
 class Client:
     """A founding client: keeps all frames, and replaces an agent by each `agent_update` it gets."""

@@ -10,7 +10,7 @@ import pytest
 
 from django_update_pipeline.control import ControlClient
 
-from .serving import EXAMPLE, Frame, Server, client
+from .serving import EXAMPLE, Frame, Server, client, eventually
 
 pytestmark = pytest.mark.slow
 
@@ -113,9 +113,7 @@ async def test_events_arrive_on_the_notifications_only_and_states_on_the_default
             frame = await listener.next(30)
             seen.setdefault(frame.get("update_type", frame["type"]), frame)
         last_seen = seen["rose_given"]["timestamp"]
-        async with asyncio.timeout(10):
-            while not any(frame["timestamp"] > last_seen for frame in watcher.frames[-20:]):
-                await asyncio.sleep(0.05)
+        await eventually(lambda: any(frame["timestamp"] > last_seen for frame in watcher.frames[-20:]))
         watching.cancel()
 
     assert seen["system_notification"]["message"] == "Rose ceremony starting"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import json
 import re
@@ -23,6 +22,7 @@ from dating_show.services.update_pipeline import (
 )
 
 from .conftest import Screen
+from .serving import eventually
 
 
 async def shown(pipeline: UpdatePipeline) -> None:
@@ -282,9 +282,7 @@ async def test_an_update_that_always_fails_is_tried_again_as_often_as_stated() -
     async with UpdatePipeline(config, parts=parts) as pipeline:
         pipeline.queue_agent_update(agent_id="bad", update_type="said", data={})
         await pipeline.publish(agent_id="good", update_type="said", data={})
-        async with asyncio.timeout(5):
-            while not pipeline.dead_letters.list():
-                await asyncio.sleep(0.001)
+        await eventually(pipeline.dead_letters.list)
         metrics = pipeline.get_performance_metrics()
     assert refusing.attempts == 1 + 3
     assert (metrics["successful_updates"], metrics["failed_updates"]) == (1, 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import json
 import logging
@@ -14,6 +13,7 @@ from dating_show.services.update_pipeline import CircuitState, UpdatePipeline, U
 from django_update_pipeline.core.messages import PRIORITIES
 
 from .conftest import Screen
+from .serving import eventually
 
 TARGETS_MS = {
     UpdatePriority.CRITICAL: 50.0,
@@ -175,8 +175,7 @@ async def test_the_breaker_is_reset_by_assignment_and_what_waited_is_delivered(
     await pipeline.register_websocket("ws_1", screen)
     recorder.error = ConnectionError("the transport is down")
     pipeline.queue_agent_update(agent_id="agent_001", update_type="state_change", data={"waits": True})
-    while pipeline.circuit_breaker.metrics.state is not CircuitState.OPEN:
-        await _turn()
+    await eventually(lambda: pipeline.circuit_breaker.metrics.state is CircuitState.OPEN)
     assert pipeline.get_performance_metrics()["circuit_breaker_state"] == "open"
     assert pipeline.get_performance_metrics()["pending"] == 1
     assert screen.texts == []
@@ -184,8 +183,7 @@ async def test_the_breaker_is_reset_by_assignment_and_what_waited_is_delivered(
     recorder.error = None
     pipeline.circuit_breaker.metrics.state = CircuitState.CLOSED
     pipeline.circuit_breaker.metrics.failure_count = 0
-    while not screen.texts:
-        await _turn()
+    await eventually(lambda: screen.texts)
     assert pipeline.get_performance_metrics()["circuit_breaker_state"] == "closed"
     assert json.loads(screen.texts[0])["data"] == {"waits": True}
     await pipeline.stop()
@@ -228,9 +226,6 @@ async def test_clearing_the_pending_queues_gives_up_what_waits_and_counts_it() -
 
 def test_the_founding_names_of_the_loggers_switch_debugging_on(caplog: pytest.LogCaptureFixture) -> None:
     """Who sets the level of the application's own modules wants to see what the package does for them."""
-    import dating_show.services.update_pipeline
-    import dating_show.services.websocket_consumer
-
     ours = logging.getLogger("django_update_pipeline.runtime.connections")
     names = ("dating_show.services.update_pipeline", "dating_show.services.websocket_consumer")
     assert not ours.isEnabledFor(logging.DEBUG)
@@ -244,7 +239,3 @@ def test_the_founding_names_of_the_loggers_switch_debugging_on(caplog: pytest.Lo
         for name in names:
             logging.getLogger(name).setLevel(logging.NOTSET)
     assert not ours.isEnabledFor(logging.DEBUG)
-
-
-async def _turn() -> None:
-    await asyncio.sleep(0.001)
