@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 _FENCE = re.compile(
-    r"(?:^<!-- (?P<note>file: (?P<file>[\w./-]+)|sketch) -->\n)?"
+    r"(?:^ *<!-- (?P<note>file: (?P<file>[\w./-]+)|sketch) -->\n)?"
     r"^(?P<indent> *)```(?P<language>\w*)\n(?P<code>.*?)^ *```$",
     re.MULTILINE | re.DOTALL,
 )

@@ -1,0 +1,76 @@
+"""docs/reference/protocol-classic.md: its frames are those that the code reads and writes."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from typing import Any
+
+from django_update_pipeline.core import frames
+from django_update_pipeline.core.wire import ADMIN_REPLIES, _READERS, AdminCommand, decode_client_frame
+from tests.docs.markdown import ROOT, blocks
+
+PAGE = ROOT / "docs" / "reference" / "protocol-classic.md"
+
+
+def samples() -> list[str]:
+    return [block.code.strip() for block in blocks(PAGE, "json")]
+
+
+def rebuilt(frame: dict[str, Any]) -> str:
+    """The frame as the server's own builder makes it from the sample's values."""
+    kind = frame["type"]
+    if kind in ADMIN_REPLIES.values():
+        command = next(name for name, reply in ADMIN_REPLIES.items() if reply == kind)
+        return frames.admin_reply(command, frame["data"], frame["timestamp"])
+    if kind == "agent_update":
+        return frames.agent_update(
+            frame["agent_id"],
+            frame["update_type"],
+            json.dumps(frame["data"], separators=(",", ":")),
+            frame["timestamp"],
+        )
+    if kind == "error":
+        return frames.error_frame(frame["message"], frame["code"])
+    build = getattr(frames, kind)
+    return str(build(*(frame[name] for name in _parameters(build))))
+
+
+def _parameters(build: Any) -> list[str]:
+    names = {"connection": "connection_id"}
+    return [names.get(name, name) for name in inspect.signature(build).parameters]
+
+
+def is_from_client(frame: dict[str, Any]) -> bool:
+    return "command" in frame or frame["type"] in _READERS
+
+
+def test_every_client_frame_of_the_page_is_understood() -> None:
+    found = [sample for sample in samples() if is_from_client(json.loads(sample))]
+    decoded = [decode_client_frame(sample) for sample in found]
+    assert {json.loads(sample).get("type") for sample in found} == {*_READERS, None}
+    assert any(isinstance(frame, AdminCommand) for frame in decoded)
+
+
+def test_every_server_frame_of_the_page_is_what_the_code_writes() -> None:
+    for sample in samples():
+        frame = json.loads(sample)
+        if not is_from_client(frame):
+            assert rebuilt(frame) == sample
+
+
+def test_the_page_shows_every_kind_of_server_frame() -> None:
+    shown = {json.loads(sample)["type"] for sample in samples() if not is_from_client(json.loads(sample))}
+    builders = {
+        name
+        for name, build in vars(frames).items()
+        if inspect.isfunction(build) and build.__module__ == frames.__name__ and not name.startswith("_")
+    }
+    helpers = {"quoted", "timestamp_text", "refused_channels", "admin_reply", "error_frame"}
+    assert shown == (builders - helpers) | {"error", "health_status"}
+
+
+def test_the_page_has_every_admin_command_with_its_reply() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    for command, reply in ADMIN_REPLIES.items():
+        assert f"| `{command}` | `{reply}` |" in text
