@@ -47,7 +47,9 @@ def environment() -> dict[str, str]:
 
 
 def manage(folder: Path, *arguments: str) -> None:
-    done = subprocess.run([sys.executable, *arguments], cwd=folder, env=environment(), capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=folder, env=environment(), capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -59,7 +61,9 @@ def served(folder: Path, command: list[str]) -> Iterator[str]:
         port = str(probe.getsockname()[1])
     arguments = [port if word == "PORT" else word for word in command]
     with (folder / "server.log").open("w") as log:
-        server = subprocess.Popen([sys.executable, *arguments], cwd=folder, env=environment(), stdout=log, stderr=log)
+        server = subprocess.Popen(
+            [sys.executable, *arguments], cwd=folder, env=environment(), stdout=log, stderr=log
+        )
         try:
             host = f"127.0.0.1:{port}"
             wait_for_port(int(port), server, folder)

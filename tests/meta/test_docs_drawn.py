@@ -27,7 +27,9 @@ def test_drawn_parts_are_up_to_date(document: Path) -> None:
 
 
 def test_every_table_is_drawn_somewhere() -> None:
-    drawn = {match["name"] for page in PAGES for match in tables.PART.finditer(page.read_text(encoding="utf-8"))}
+    drawn = {
+        match["name"] for page in PAGES for match in tables.PART.finditer(page.read_text(encoding="utf-8"))
+    }
     assert drawn == set(tables.DRAWN)
 
 
@@ -39,7 +41,9 @@ def anchors(document: Path) -> set[str]:
 
 @pytest.mark.parametrize("document", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_link_leads_somewhere(document: Path) -> None:
-    for match in _LINK.finditer(re.sub(r"```.*?```", "", document.read_text(encoding="utf-8"), flags=re.DOTALL)):
+    for match in _LINK.finditer(
+        re.sub(r"```.*?```", "", document.read_text(encoding="utf-8"), flags=re.DOTALL)
+    ):
         path, anchor = match[1] or match[3] or "", match[2]
         target = (document.parent / path).resolve() if path else document
         assert target.exists(), match[0]

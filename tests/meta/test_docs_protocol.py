@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from django_update_pipeline.core import frames
-from django_update_pipeline.core.wire import ADMIN_REPLIES, _READERS, AdminCommand, decode_client_frame
+from django_update_pipeline.core.wire import _READERS, ADMIN_REPLIES, AdminCommand, decode_client_frame
 from tests.docs.markdown import ROOT, blocks
 
 PAGE = ROOT / "docs" / "reference" / "protocol-classic.md"

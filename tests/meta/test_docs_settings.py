@@ -24,7 +24,11 @@ def documented() -> dict[str, dict[str, dict[str, str]]]:
     found: dict[str, dict[str, dict[str, str]]] = {}
     for part in re.split(r"^## ", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
         title, _, text = part.partition("\n")
-        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
+        rows = [
+            [cell.strip() for cell in line.strip("|").split("|")]
+            for line in text.splitlines()
+            if line[:1] == "|"
+        ]
         head, *body = [row for row in rows if set("".join(row)) != {"-"}]
         assert all(len(row) == len(head) for row in body), title
         found[title.strip()] = {row[0].strip("`"): dict(zip(head, row, strict=True)) for row in body}
@@ -54,7 +58,9 @@ def test_every_setting_is_there_with_its_default_and_range(title: str, kind: typ
     rows = documented()[title]
     defaults: Any = kind()
     hints = get_type_hints(kind, include_extras=True)
-    names = [name for name in kind.__struct_fields__ if not isinstance(getattr(defaults, name), msgspec.Struct)]
+    names = [
+        name for name in kind.__struct_fields__ if not isinstance(getattr(defaults, name), msgspec.Struct)
+    ]
     assert list(rows) == names
     for name, row in rows.items():
         shown = row["default"].strip("`")
