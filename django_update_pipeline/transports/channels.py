@@ -2,17 +2,20 @@
 
 A layer delivers at most once and tells nobody what it dropped, so it carries news, not truth. Each node applies its
 own publications first and numbers them; the others apply them in that order, see holes by the numbers (a heartbeat
-shows a lost last one), and ask the origin, which still has the publications or else the state they led to. Each node
-numbers its own log, and that is what its clients see.
+shows a lost last one), and ask the origin, which still has the publications or else the state they led to. A node
+that hears of an origin late gets its state, and no events of the past. Each node numbers its own log, and that is
+what its clients see.
 
-Of two origins that write one agent, the state with the higher (timestamp, node id) wins on every node.
+Which of two nodes' states wins is decided in `writers`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import OrderedDict, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -20,24 +23,30 @@ import msgspec
 from ..core.messages import UpdateKind, UpdatePriority
 from ..core.ports import Node
 from ..core.publication import Change, Publication
-from ..exceptions import ConfigurationError, TransportUnavailable
+from ..exceptions import ConfigurationError, TransportUnavailable, UpdatesRejected
+from .writers import Verdict, Writers
 
 logger = logging.getLogger(__name__)
 
 GROUP = "update_pipeline.nodes"
 MESSAGE_TYPE = "update_pipeline.node"
 HEARTBEAT_S = 2.0
-RENEWAL_S = 3600.0  # layers let memberships expire after a day
+JOIN_TIMEOUT_S = 1.0
+CALL_TIMEOUT_S = 5.0
 KEPT_PUBLICATIONS = 256
+KEPT_ORIGINS = 1000
 STATES_PER_MESSAGE = 100
-FORGET_ORIGIN_S = 60.0
+
+#: The number before which a node knows nothing of an origin, not even that it began.
+UNKNOWN = -1
 
 
 class Envelope(msgspec.Struct, frozen=True, array_like=True):
     """What nodes send each other; one JSON text under one key of a fixed layer message.
 
     `kind`: `publication` (number `seq` of `node`), `beat` (no news; `seq` is the last number), `want` (send me what
-    comes after `seq`), `states` (what the origin wrote, as of `seq`; the last message of a series has `is_last`).
+    comes after `seq`, or with UNKNOWN what you wrote), `states` (what the origin wrote, as of `seq`, in `pieces`
+    messages of one `series`). `stamps` are the changes' where they are not their timestamps.
     """
 
     kind: str
@@ -45,22 +54,34 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True):
     channel: str
     seq: int
     publication: Publication | None = None
-    is_last: bool = True
+    stamps: tuple[float, ...] = ()
+    series: str = ""
+    piece: int = 0
+    pieces: int = 1
 
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Envelope).decode
 
 
+@dataclass(slots=True)
 class _Origin:
-    """What this node knows of another one."""
+    """What this node knows of another one. Times are the loop's, in seconds."""
 
-    __slots__ = ("asked_at", "heard_at", "seq")
+    seq: int = UNKNOWN  # the last number applied
+    asked_at: float = -1e9
+    wants_states_of: int = UNKNOWN  # a number whose patch could not be applied
+    series: str = ""
+    pieces: set[int] = field(default_factory=set)
 
-    def __init__(self, now: float) -> None:
-        self.seq = 0  # the last number applied
-        self.asked_at = -1e9
-        self.heard_at = now
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """An own publication: its number, its envelope, and what of it the store refused."""
+
+    seq: int
+    text: str
+    rejected: Mapping[int, str]
 
 
 class ChannelsTransport:
@@ -77,12 +98,13 @@ class ChannelsTransport:
         self._heartbeat_s = heartbeat_s
         self._node: Node | None = None
         self._channel = ""
+        self._joined = asyncio.Event()
         self._seq = 0
-        self._numbers: dict[tuple[str, int], int] = {}
+        self._sent: OrderedDict[tuple[str, int], _Sent] = OrderedDict()
         self._kept: deque[tuple[int, str]] = deque(maxlen=KEPT_PUBLICATIONS)
-        self._authored: dict[tuple[str, tuple[str, ...]], int] = {}
-        self._stamps: dict[tuple[str, str], tuple[float, str]] = {}
-        self._origins: dict[str, _Origin] = {}
+        self._writers = Writers("")
+        self._origins: OrderedDict[str, _Origin] = OrderedDict()  # the one heard last is at the end
+        self._answers = 0
         self._tasks: list[asyncio.Task[None]] = []
         self.holes_seen = 0
         self.holes_healed = 0
@@ -90,19 +112,23 @@ class ChannelsTransport:
         self.messages_refused = 0
 
     async def start(self, node: Node) -> None:
-        """Joins the group and begins to listen.
+        """Joins the group, says that this node is there, and begins to listen. A layer that is down is tried again.
 
         Raises:
             ConfigurationError: there is no such layer.
         """
         if self._given_layer is None:
             self._layer = _get_layer(self._alias)
+        if self._writers.node_id != node.node_id:
+            self._writers = Writers(node.node_id)
         self._node = node
+        self._channel = ""
+        self._joined = asyncio.Event()
         try:
-            self._channel = await self._layer.new_channel("update_pipeline.node")
-            await self._layer.group_add(GROUP, self._channel)
+            async with asyncio.timeout(JOIN_TIMEOUT_S):
+                await self._join()
         except Exception as error:  # the layer's boundary: down at start is an outage like any other
-            logger.warning("channel layer %r: %s; the node goes on alone and tries again", self._alias, error)
+            logger.warning("channel layer %r: %r; the node goes on alone and tries again", self._alias, error)
         loop = asyncio.get_running_loop()
         self._tasks = [
             loop.create_task(self._listen(), name="update-pipeline-layer-reader"),
@@ -115,10 +141,12 @@ class ChannelsTransport:
         for task in tasks:
             task.cancel()
         if tasks:
-            await asyncio.wait(tasks)
+            await asyncio.wait(tasks, timeout=CALL_TIMEOUT_S)
         self._node = None
+        if not self._channel:
+            return
         try:
-            async with asyncio.timeout(1.0):
+            async with asyncio.timeout(JOIN_TIMEOUT_S):
                 await self._layer.group_discard(GROUP, self._channel)
         except Exception as error:  # the layer's boundary: it forgets us by itself
             logger.debug("leaving the layer's group: %r", error)
@@ -128,46 +156,76 @@ class ChannelsTransport:
         node = self._node
         if node is None:
             raise TransportUnavailable("the channels transport is not started: start the pipeline first")
-        node.apply(publication)
-        key = (publication.id, publication.part)
-        seq = self._numbers.get(key)
-        if seq is None:
-            self._seq = seq = self._seq + 1
-            self._numbers[key] = seq
-            if len(self._numbers) > KEPT_PUBLICATIONS:
-                del self._numbers[next(iter(self._numbers))]
-            self._note_own(publication, seq)
-            text = self._envelope("publication", seq, publication)
-            self._kept.append((seq, text))
-        else:
-            text = self._envelope("publication", seq, publication)
+        sent = self._sent.get((publication.id, publication.part))
+        if sent is None:
+            sent = self._apply_own(node, publication)
         try:
-            await self._layer.group_send(GROUP, {"type": MESSAGE_TYPE, "p": text})
+            await self._layer.group_send(GROUP, {"type": MESSAGE_TYPE, "p": sent.text})
         except Exception as error:  # the layer's boundary
             raise TransportUnavailable(
                 f"channel layer {self._alias!r}: {type(error).__name__}: {error}"
             ) from error
+        if sent.rejected:
+            raise UpdatesRejected(sent.rejected)
 
-    def _note_own(self, publication: Publication, seq: int) -> None:
+    def _apply_own(self, node: Node, publication: Publication) -> _Sent:
+        """Applies an own publication, numbers it, and makes what the others are sent, once for all attempts."""
+        rejected: Mapping[int, str] = {}
+        try:
+            node.apply(publication)
+        except UpdatesRejected as error:
+            rejected = error.reasons
+        changes, stamps = [], []
+        for index, change in enumerate(publication.changes):
+            stamp = change.timestamp
+            if index in rejected:
+                change = _silent(change)
+            elif change.kind is not UpdateKind.EVENT:
+                stamp = self._writers.own_stamp(change)
+                if change.kind is UpdateKind.MERGE and not self._writers.wrote_all(change, node.node_id):
+                    change = _whole(node, change)
+                self._writers.note(change, stamp, node.node_id)
+            changes.append(change)
+            stamps.append(stamp)
+        self._seq += 1
+        told = Publication(publication.id, tuple(changes), publication.part)
+        same = all(stamp == change.timestamp for stamp, change in zip(stamps, changes, strict=True))
+        text = self._envelope("publication", self._seq, told, stamps=() if same else tuple(stamps))
+        sent = self._sent[publication.id, publication.part] = _Sent(self._seq, text, rejected)
+        if len(self._sent) > KEPT_PUBLICATIONS:
+            self._sent.popitem(last=False)
+        self._kept.append((self._seq, text))
+        return sent
+
+    def _envelope(self, kind: str, seq: int, publication: Publication | None = None, **more: Any) -> str:
         assert self._node is not None
-        for change in publication.changes:
-            if change.kind is not UpdateKind.EVENT:
-                self._authored[change.agent_id, change.channels] = seq
-                for name in change.channels:
-                    self._stamps[name, change.agent_id] = (change.timestamp, self._node.node_id)
+        return _encode(Envelope(kind, self._node.node_id, self._channel, seq, publication, **more)).decode()
 
-    def _envelope(
-        self, kind: str, seq: int, publication: Publication | None = None, *, is_last: bool = True
-    ) -> str:
-        assert self._node is not None
-        return _encode(Envelope(kind, self._node.node_id, self._channel, seq, publication, is_last)).decode()
+    # membership
 
-    # listening
+    async def _join(self) -> None:
+        """Joins, or renews the membership: a layer forgets it after a day, and whenever it is restarted empty."""
+        if not self._channel:
+            self._channel = await self._layer.new_channel("update_pipeline.node")
+        await self._layer.group_add(GROUP, self._channel)
+        await self._layer.group_send(GROUP, {"type": MESSAGE_TYPE, "p": self._envelope("beat", self._seq)})
+        self._joined.set()
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(self._heartbeat_s)
+            try:
+                async with asyncio.timeout(CALL_TIMEOUT_S):
+                    await self._join()
+            except Exception as error:  # the layer's boundary
+                logger.debug("heartbeat: %r", error)
 
     async def _listen(self) -> None:
         pause = 0.05
         while True:
             try:
+                if not self._channel:
+                    await self._joined.wait()
                 message = await self._layer.receive(self._channel)
                 pause = 0.05
             except Exception as error:  # the layer's boundary: an outage
@@ -181,121 +239,140 @@ class ChannelsTransport:
                 self.messages_refused += 1
                 logger.warning("a message on the layer was refused: %s: %.200s", type(error).__name__, error)
 
-    async def _beat(self) -> None:
-        loop = asyncio.get_running_loop()
-        renewed_at = loop.time()
-        while True:
-            try:
-                if loop.time() - renewed_at > RENEWAL_S:
-                    await self._layer.group_add(GROUP, self._channel)
-                    renewed_at = loop.time()
-                await self._layer.group_send(
-                    GROUP, {"type": MESSAGE_TYPE, "p": self._envelope("beat", self._seq)}
-                )
-            except Exception as error:  # the layer's boundary
-                logger.debug("heartbeat: %r", error)
-                renewed_at = -RENEWAL_S  # whoever was down may have forgotten us
-            now = loop.time()
-            for name in [name for name, o in self._origins.items() if now - o.heard_at > FORGET_ORIGIN_S]:
-                del self._origins[name]
-            await asyncio.sleep(self._heartbeat_s)
+    # what the others say
 
     async def _handle(self, envelope: Envelope) -> None:
         node = self._node
         if node is None or envelope.node == node.node_id:
             return
         if envelope.kind == "want":
-            await self._answer(envelope)
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                await self._answer(envelope)
             return
-        now = asyncio.get_running_loop().time()
         origin = self._origins.get(envelope.node)
         if origin is None:
-            origin = self._origins[envelope.node] = _Origin(now)
-        origin.heard_at = now
+            origin = self._origins[envelope.node] = _Origin()
+            if len(self._origins) > KEPT_ORIGINS:
+                self._origins.popitem(last=False)
+        self._origins.move_to_end(envelope.node)
+        seq = envelope.seq
         if envelope.kind == "states":
-            self._apply_foreign(envelope)
-            if envelope.is_last and envelope.seq > origin.seq:
-                origin.seq = envelope.seq
-                origin.asked_at = -1e9
-                self.holes_healed += 1
-        elif envelope.kind == "publication" and envelope.seq == origin.seq + 1:
-            origin.seq = envelope.seq
-            self._apply_foreign(envelope)
-        elif envelope.seq > origin.seq:
-            await self._ask(envelope, origin, now)
+            self._take_states(envelope, origin)
+        elif origin.seq == UNKNOWN and seq == 0:
+            origin.seq = 0  # it has just begun: whatever comes is new
+        elif envelope.kind == "publication" and seq == max(origin.seq, 0) + 1:
+            origin.seq = seq
+            self._apply_foreign(envelope, origin)
+        if seq > origin.seq or origin.wants_states_of != UNKNOWN:
+            await self._ask(envelope, origin)
 
-    async def _ask(self, envelope: Envelope, origin: _Origin, now: float) -> None:
-        """A hole: asks the origin for what comes after the last applied number, at most once in a heartbeat."""
+    async def _ask(self, envelope: Envelope, origin: _Origin) -> None:
+        """Asks the origin for what is missing, at most once in a heartbeat."""
+        now = asyncio.get_running_loop().time()
         if now - origin.asked_at < self._heartbeat_s:
             return
         origin.asked_at = now
         self.holes_seen += 1
-        want = self._envelope("want", origin.seq)
-        await self._layer.send(envelope.channel, {"type": MESSAGE_TYPE, "p": want})
+        want = self._envelope("want", UNKNOWN if origin.wants_states_of != UNKNOWN else origin.seq)
+        async with asyncio.timeout(CALL_TIMEOUT_S):
+            await self._layer.send(envelope.channel, {"type": MESSAGE_TYPE, "p": want})
 
     async def _answer(self, want: Envelope) -> None:
         """Sends another node what it lacks: the publications themselves, or the states they led to."""
         kept = [(seq, text) for seq, text in self._kept if seq > want.seq]
-        if kept and kept[0][0] == want.seq + 1:
+        if want.seq != UNKNOWN and kept and kept[0][0] == want.seq + 1:
             for _, text in kept:
                 await self._layer.send(want.channel, {"type": MESSAGE_TYPE, "p": text})
             return
-        changes = self._own_states()
-        chunks = [
-            changes[i : i + STATES_PER_MESSAGE] for i in range(0, len(changes), STATES_PER_MESSAGE)
-        ] or [[]]
-        seq = self._seq
-        for number, chunk in enumerate(chunks):
-            publication = Publication(f"{want.node}-{seq}-{number}", tuple(chunk))
-            text = self._envelope("states", seq, publication, is_last=number == len(chunks) - 1)
+        states = self._own_states()
+        self._answers += 1
+        series, seq = f"states-{self._answers}", self._seq
+        pieces = [states[i : i + STATES_PER_MESSAGE] for i in range(0, len(states), STATES_PER_MESSAGE)] or [
+            []
+        ]
+        for number, piece in enumerate(pieces):
+            text = self._envelope(
+                "states",
+                seq,
+                Publication(f"{series}-{number}", tuple(change for change, _ in piece)),
+                stamps=tuple(stamp for _, stamp in piece),
+                series=series,
+                piece=number,
+                pieces=len(pieces),
+            )
             await self._layer.send(want.channel, {"type": MESSAGE_TYPE, "p": text})
 
-    def _own_states(self) -> list[Change]:
-        """What this node wrote, as it is now: each agent whole, or removed."""
+    def _own_states(self) -> list[tuple[Change, float]]:
+        """What this node wrote last, as it is now: each agent whole, or removed; with its stamp."""
         assert self._node is not None
-        changes = []
-        for agent_id, channels in self._authored:
-            for name in channels:
-                stamp, writer = self._stamps.get((name, agent_id), (0.0, ""))
-                if writer != self._node.node_id:
-                    continue  # another node's state is newer, and that node has it
-                agent = self._node.store.channel(name).agents.get(agent_id)
-                kind = UpdateKind.REMOVE if agent is None else UpdateKind.REPLACE
-                changes.append(
-                    Change(
-                        kind,
-                        agent_id,
-                        (name,),
-                        "state_removed" if agent is None else agent.update_type,
-                        b"{}" if agent is None else agent.text(),
-                        (),
-                        stamp,
-                        UpdatePriority.NORMAL,
-                    )
-                )
-        return changes
+        states = []
+        for name, agent_id, stamp in self._writers.own():
+            agent = self._node.store.channel(name).agents.get(agent_id)
+            change = Change(
+                UpdateKind.REMOVE if agent is None else UpdateKind.REPLACE,
+                agent_id,
+                (name,),
+                "state_removed" if agent is None else agent.update_type,
+                b"{}" if agent is None else agent.text(),
+                (),
+                stamp if agent is None else agent.timestamp,
+                UpdatePriority.NORMAL,
+            )
+            states.append((change, stamp))
+        return states
 
-    def _apply_foreign(self, envelope: Envelope) -> None:
+    def _take_states(self, envelope: Envelope, origin: _Origin) -> None:
+        """A piece of what an origin wrote. The hole is closed when all pieces of one series are there."""
+        if envelope.series != origin.series:
+            origin.series, origin.pieces = envelope.series, set()
+        self._apply_foreign(envelope, origin)
+        origin.pieces.add(envelope.piece)
+        if len(origin.pieces) < envelope.pieces:
+            return
+        origin.series, origin.pieces = "", set()
+        origin.seq = max(origin.seq, envelope.seq)
+        if envelope.seq >= origin.wants_states_of:
+            origin.wants_states_of = UNKNOWN
+        origin.asked_at = -1e9
+        self.holes_healed += 1
+
+    def _apply_foreign(self, envelope: Envelope, origin: _Origin) -> None:
         """Applies another node's changes, save states that are older than what is known."""
         publication = envelope.publication
         if publication is None:
             return
         assert self._node is not None
         changes = []
-        for change in publication.changes:
+        stamps = envelope.stamps or [change.timestamp for change in publication.changes]
+        for change, stamp in zip(publication.changes, stamps, strict=True):
             if change.kind is not UpdateKind.EVENT:
-                stamp = (change.timestamp, envelope.node)
-                known = [self._stamps.get((name, change.agent_id)) for name in change.channels]
-                if any(one is not None and one > stamp for one in known):
-                    self.conflicts += 1
-                    continue
-                for name in change.channels:
-                    self._stamps[name, change.agent_id] = stamp
+                verdict = self._writers.judge(change, stamp, envelope.node)
+                if verdict is Verdict.APPLY:
+                    self._writers.note(change, stamp, envelope.node)
+                else:
+                    if verdict is Verdict.OLDER:
+                        self.conflicts += 1
+                    else:
+                        origin.wants_states_of = envelope.seq
+                    change = _silent(change)
             changes.append(change)
-        if changes:
-            self._node.apply(
-                Publication(f"{envelope.node}:{publication.id}", tuple(changes), publication.part)
-            )
+        self._node.apply(Publication(f"{envelope.node}:{publication.id}", tuple(changes), publication.part))
+
+
+def _silent(change: Change) -> Change:
+    """The change in no channel: it keeps its place in the publication, by which parts are known, and does nothing."""
+    return msgspec.structs.replace(change, channels=(), content=b"{}")
+
+
+def _whole(node: Node, change: Change) -> Change:
+    """A patch of what another node wrote, as the whole state it led to here; the patch where channels differ."""
+    texts = set()
+    for name in change.channels:
+        agent = node.store.channel(name).agents.get(change.agent_id)
+        texts.add(b"" if agent is None else agent.text())
+    if len(texts) != 1 or texts == {b""}:
+        return change
+    return msgspec.structs.replace(change, kind=UpdateKind.REPLACE, content=texts.pop(), unset=())
 
 
 def _get_layer(alias: str) -> Any:
