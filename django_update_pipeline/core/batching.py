@@ -31,6 +31,10 @@ WINDOW_FACTORS = (0.0, 0.5, 1.0, 4.0)
 _NEWEST = 0.1
 #: Below this variance of sizes, relative to their mean squared, they say nothing about the cost of one more.
 _VARIED = 0.001
+#: While flushes leave something behind, the target grows by this factor each time, at most so far.
+_STRETCH_STEP = 1.25
+_MOST_STRETCH = 4.0
+
 #: A measured flush counts as no longer than this: a suspended machine is no measure.
 _LONGEST_S = 10.0
 
@@ -55,7 +59,7 @@ class BatchingPolicy(Protocol):
     def flushed(self, classes: Iterable[UpdatePriority], now: float) -> None:
         """A flush that began at `now` took updates of these classes and left nothing ready behind."""
 
-    def measured(self, size: int, duration_s: float) -> None:
+    def measured(self, size: int, duration_s: float, is_behind: bool = False) -> None:
         """A batch of `size` updates took so long until the last ready connection had been handed it."""
 
 
@@ -69,6 +73,9 @@ class AdaptiveBatching:
     measured, by exponentially weighted least squares: with the mean cost per update alone, small batches
     would look dear and stay small. Growth is by half and one at a time, each step measured; where only one
     size was seen of late, another is tried.
+
+    While a flush leaves something ready behind, the target stretches, up to fourfold: at saturation a
+    thousand connections are better served by fewer, larger turns than by the promise that no turn is long.
     """
 
     def __init__(self, config: BatchingConfig | None = None) -> None:
@@ -81,6 +88,7 @@ class AdaptiveBatching:
         # Of sizes and durations (seconds): weighted means, variance of sizes, covariance.
         self._mean_size = self._mean_s = self._variance = self._covariance = 0.0
         self._largest = 0.0  # size of late, decaying
+        self._stretch = 1.0  # of the target, while more waits than a flush may take
 
     def windows_s(self) -> tuple[float, float, float, float]:
         base = self.batch_timeout_ms / 1000
@@ -101,17 +109,18 @@ class AdaptiveBatching:
     def limit(self) -> int:
         if self._mean_s < 1e-9:  # nothing measured, or by a clock that stands still
             return self.max_batch_size
+        target_s = self.target_s * self._stretch
         cost_s = self._mean_s / self._mean_size  # of one update, the fixed part shared out: at most too dear
         step = 1.5 * self._largest + 1
         if self._variance > _VARIED * self._mean_size**2:
             marginal_s = min(max(self._covariance / self._variance, 0.0), cost_s)
             fixed_s = self._mean_s - marginal_s * self._mean_size
-            fitting = max(self.target_s - fixed_s, fixed_s) / marginal_s if marginal_s > 0.0 else NEVER
-        elif self._mean_s > self.target_s and self._mean_size > 1.5:
+            fitting = max(target_s - fixed_s, fixed_s) / marginal_s if marginal_s > 0.0 else NEVER
+        elif self._mean_s > target_s and self._mean_size > 1.5:
             fitting = 0.5 * self._mean_size  # too long, and nothing known of other sizes: try a smaller one
         else:
             fitting = step
-        size = max(self.target_s / cost_s, min(fitting, step))
+        size = max(target_s / cost_s, min(fitting, step))
         return max(1, int(min(size, self.max_batch_size)))
 
     def flushed(self, classes: Iterable[UpdatePriority], now: float) -> None:
@@ -121,7 +130,9 @@ class AdaptiveBatching:
             self._pause[priority] = min(window, max(FIRST_PAUSE_S, 2 * self._pause[priority]))
             self._flushed_at[priority] = now
 
-    def measured(self, size: int, duration_s: float) -> None:
+    def measured(self, size: int, duration_s: float, is_behind: bool = False) -> None:
+        stretch = self._stretch * (_STRETCH_STEP if is_behind else 1 / _STRETCH_STEP)
+        self._stretch = min(max(stretch, 1.0), _MOST_STRETCH)
         if size < 1 or not 0.0 <= duration_s < NEVER:
             return
         duration_s = min(duration_s, _LONGEST_S)
@@ -166,6 +177,7 @@ class BatchProcessor:
         self.policy: BatchingPolicy = policy or AdaptiveBatching()
         self.queue = PriorityQueue(self.policy.windows_s())
         self.next_due = NEVER
+        self.is_behind = False  # the last batch left something ready behind
         self._flushed: set[UpdatePriority] = set()  # the classes in the batches of this flush
         self.pending_updates: Mapping[UpdatePriority, PendingView] = {
             priority: PendingView(self, priority) for priority in PRIORITIES
@@ -222,7 +234,8 @@ class BatchProcessor:
             return []
         batch = queue.take(max(1, min(self.policy.limit(), self.policy.max_batch_size)))
         self._flushed.update([update.priority for update in batch])
-        if queue.has_ready():
+        self.is_behind = queue.has_ready()
+        if self.is_behind:
             self.next_due = now
         else:
             self.next_due = NEVER

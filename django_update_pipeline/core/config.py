@@ -28,13 +28,13 @@ class BatchingConfig(_Section, frozen=True):
     """When a batch is flushed, and how large it may be.
 
     `max_batch_size` (1 or more, 50) bounds one flush; within it the size adapts to what the loop can hand
-    out in `target_flush_ms` (10). `batch_timeout_ms` (20) is NORMAL's window: the longest pause between two
+    out in `target_flush_ms` (25). `batch_timeout_ms` (20) is NORMAL's window: the longest pause between two
     flushes under load. HIGH has half of it, LOW four times, CRITICAL none.
     """
 
     max_batch_size: Positive = 50
     batch_timeout_ms: Annotated[float, Meta(ge=0, le=60_000)] = 20.0
-    target_flush_ms: PositiveFloat = 10.0
+    target_flush_ms: PositiveFloat = 25.0
 
 
 class CircuitBreakerConfig(_Section, frozen=True):

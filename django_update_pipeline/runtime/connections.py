@@ -183,23 +183,25 @@ class Connection:
                 self._drained.set()
             if self._closing is not None:
                 return self._closing
-            if session is not None and (
-                session.catch_up is not None or (session.position != store.head and session.has_news())
-            ):
-                if session.catch_up is None:
+            if session is not None:
+                if session.catch_up is not None:
+                    await self._catch_up(session)
+                    continue
+                head = store.head
+                if session.position != head:
                     live = self.feed.live(renderer, session.channels, session.position)
-                    if live is not None:
-                        head, written = live.to, 0
-                        for text in live.texts:
-                            await send({"type": "websocket.send", "text": text})
-                            written += 1
-                            if store.head != head or replies or self._closing is not None:
-                                break  # what is left of these frames may be stale by now
-                        session.sent(live, written)
+                    if live is None:
+                        session.fall_behind()
                         continue
-                    session.fall_behind()
-                await self._catch_up(session)
-                continue
+                    written = 0
+                    for text in live.texts:
+                        await send({"type": "websocket.send", "text": text})
+                        written += 1
+                        if store.head != head or replies or self._closing is not None:
+                            break  # what is left of these frames may be stale by now
+                    session.sent(live, written)
+                    if written:
+                        continue
             wake = self.feed.waiting[self] = create_future()
             await wake
 

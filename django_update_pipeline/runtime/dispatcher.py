@@ -137,6 +137,6 @@ class Dispatcher:
         self.last_batch_size = len(batch)
         self.last_batch_duration_ms = (done - now) * 1000
         self.batch_count += 1
-        self.processor.policy.measured(len(batch), done - now)
+        self.processor.policy.measured(len(batch), done - now, self.processor.is_behind)
         self.processor.released(done)
         self.on_batch(batch, now, done)

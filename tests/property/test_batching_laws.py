@@ -162,7 +162,7 @@ def test_law_w5_under_load_the_size_settles_where_the_cost_is_right(
         size = policy.limit()
         sizes.append(size)
         policy.measured(size, (fixed_ms + marginal_ms * size) / 1000 * noise[turn % len(noise)])
-    budget_ms = max(10.0, 2 * fixed_ms)
+    budget_ms = max(BatchingConfig().target_flush_ms, 2 * fixed_ms)
     best = 50 if marginal_ms == 0.0 else min(50, max(1, int((budget_ms - fixed_ms) / marginal_ms)))
     late = sorted(sizes[60:])
     median = late[len(late) // 2]
