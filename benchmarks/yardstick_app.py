@@ -61,6 +61,7 @@ async def not_found(scope: Scope, receive: Receive, send: Send) -> None:
 if DOOR == "channels":
     from channels.routing import ProtocolTypeRouter, URLRouter
     from django.urls import path
+
     from django_update_pipeline.consumers import UpdatePipelineConsumer
 
     door: Any = ProtocolTypeRouter({"websocket": URLRouter([path("ws/", UpdatePipelineConsumer.as_asgi())])})
