@@ -138,11 +138,12 @@ class ChannelsTransport:
     async def stop(self) -> None:
         """Leaves the group."""
         tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=CALL_TIMEOUT_S)
         self._node = None
+        for _ in range(20):  # a layer may swallow a cancellation; told again, its task ends
+            for task in tasks:
+                task.cancel()
+            if not tasks or not (await asyncio.wait(tasks, timeout=0.1))[1]:
+                break
         if not self._channel:
             return
         try:

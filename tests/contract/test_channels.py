@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -350,12 +351,14 @@ async def test_a_node_that_was_stopped_gets_what_it_missed(nodes: Nodes) -> None
     await until(lambda: [data for _, data in other.events()] == [0, 1])
 
 
-async def test_of_two_writers_the_newer_state_wins_on_every_node(nodes: Nodes) -> None:
+async def test_of_two_writers_the_newer_state_wins_on_every_node(nodes: Nodes, layer: LossyLayer) -> None:
     one, first = await nodes.start("one")
     two, second = await nodes.start("two")
     three, third = await nodes.start("three")
+    layer.drops = lambda message: True  # so that neither has seen the other's when it writes
     await first.publish(Publication("p-0", (state("a", b'{"by":"one"}', 100.0),)))
     await second.publish(Publication("p-0", (state("a", b'{"by":"two"}', 101.0),)))
+    layer.drops = lambda message: False
     await until(lambda: one.states() == two.states() == three.states() == {"a": {"by": "two"}})
     await until(lambda: first.conflicts + second.conflicts + third.conflicts >= 1)
 
@@ -460,6 +463,25 @@ async def test_nothing_of_a_node_is_left_after_stop(nodes: Nodes, layer: LossyLa
     await transport.stop()
     assert asyncio.all_tasks() == before
     assert not layer.inner.groups.get(module.GROUP)
+
+
+async def test_a_layer_that_swallows_cancellation_does_not_hold_up_the_stop(
+    nodes: Nodes, layer: LossyLayer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """channels_redis does, once in a while."""
+    entered = asyncio.Event()
+
+    async def swallows(group: str, message: dict[str, Any]) -> None:
+        entered.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    _, transport = await nodes.start()
+    monkeypatch.setattr(layer, "group_send", swallows)
+    await entered.wait()
+    tasks = list(transport._tasks)
+    await transport.stop()
+    assert all(task.done() for task in tasks)
 
 
 async def test_a_layer_that_is_not_configured_is_told_by_name(settings: Any) -> None:
