@@ -141,7 +141,10 @@ def config_from_mapping(values: Mapping[str, Any], kind: type[_S] = PipelineConf
     for key, value in values.items():
         if not isinstance(key, str):
             raise ConfigurationError(f"setting name {key!r} is not a string", path=repr(key))
-        lowered[key.lower() if kind is PipelineConfig else key] = value
+        name = key.lower() if kind is PipelineConfig else key
+        if name in lowered:
+            raise ConfigurationError(f"UPDATE_PIPELINE has {name!r} twice, in two spellings: keep one", path=name)
+        lowered[name] = value
     try:
         return msgspec.convert(lowered, kind, strict=True)
     except msgspec.ValidationError as error:

@@ -17,6 +17,9 @@ from .codec import encode_object
 #: What `state_patch` gives a field to remove it. `None` sets the field to JSON `null`.
 UNSET = msgspec.UNSET
 
+#: The update type that replaces an agent's state wherever nothing else is configured.
+FULL_STATE = "state_change"
+
 JSONObject = dict[str, Any]
 Channels = tuple[str, ...]
 

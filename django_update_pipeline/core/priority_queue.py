@@ -28,7 +28,7 @@ from itertools import count
 
 from .account import ACCEPTED, CLEARED, CONFLATED, DEAD_LETTERED, DELIVERED, Account
 from .codec import split_object
-from .messages import PRIORITIES, Channels, UpdateKind, UpdateMessage, UpdatePriority
+from .messages import FULL_STATE, PRIORITIES, Channels, UpdateKind, UpdateMessage, UpdatePriority
 from .retry import RetryQueue
 
 _EVENT, _MERGE, _REMOVE, _REPLACE = UpdateKind.EVENT, UpdateKind.MERGE, UpdateKind.REMOVE, UpdateKind.REPLACE
@@ -96,7 +96,7 @@ def overlay(older: UpdateMessage, newer: UpdateMessage) -> None:
         assert newer.fields is not None
         if older.kind is _REMOVE:
             older.kind = _REPLACE
-            older.update_type = newer.update_type
+            older.update_type = FULL_STATE  # it says the whole agent now
             older.payload = None
             older.fields = {}
         elif older.fields is None:

@@ -27,6 +27,7 @@ import msgspec
 from ..exceptions import UpdatesRejected
 from .codec import join_fields, split_object
 from .config import StoreConfig
+from .messages import FULL_STATE
 from .publication import Change, Publication, UpdateKind
 
 _APPLIED_IDS = 1024
@@ -60,7 +61,7 @@ class AgentState:
         self.unset: dict[str, int] | None = None  # tombstones: field to the offset of its removal
         self.whole: bytes | None = None  # the whole state's text, when at hand
         self.rendered: tuple[int, str] | None = None  # a protocol's frame for `changed`, kept by `session`
-        self.update_type = "state_change"
+        self.update_type = FULL_STATE
         self.timestamp = 0.0
 
     def text(self) -> bytes:
@@ -183,7 +184,8 @@ class ChannelStore:
             return
         agent.whole = None if merge else change.content
         agent.changed = offset
-        agent.update_type = change.update_type
+        if not merge:  # a patched agent is told whole, and what is whole must not look like a patch
+            agent.update_type = change.update_type
         agent.timestamp = change.timestamp
         if new:
             self.agents[agent_id] = agent
