@@ -187,7 +187,8 @@ async def still_operator(user: Any) -> bool:
     """The same, read afresh."""
 
     def read() -> bool:
-        fresh = type(user)._default_manager.filter(pk=user.pk).first() if user.pk is not None else None
+        # Not type(user): behind Channels' AuthMiddlewareStack the user is a lazy object of its own type.
+        fresh = user.__class__._default_manager.filter(pk=user.pk).first() if user.pk is not None else None
         return is_operator(fresh)
 
     return await sync_to_async(read, thread_sensitive=True)()

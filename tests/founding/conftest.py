@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from dating_show import settings as example
 from dating_show.services import frontend_state_adapter, unified_agent_manager
 from dating_show.services.unified_agent_manager import UnifiedAgentManager
+from dating_show.villa import source
 from django_update_pipeline import UpdatePipeline
 from django_update_pipeline.service import reset_update_pipeline
 
@@ -37,11 +39,12 @@ def screen() -> Screen:
 
 @pytest.fixture
 def the_show(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[UnifiedAgentManager]:
-    """The application's settings and plugins, and its one manager, which knows nobody yet."""
+    """The application's settings and plugins, and its one manager, which knows nobody yet; no villa runs."""
     settings.CHANNEL_LAYERS = {}
     settings.UPDATE_PIPELINE = example.UPDATE_PIPELINE
     monkeypatch.setattr(unified_agent_manager, "_manager", None)
     monkeypatch.setattr(frontend_state_adapter, "_adapter", None)
+    monkeypatch.setattr(source, "_enabled", threading.Event())
     reset_update_pipeline()
     yield unified_agent_manager.get_unified_agent_manager()
     reset_update_pipeline()

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from .serving import ROOT
 
@@ -53,4 +56,12 @@ def samples(*languages: str) -> list[Sample]:
     """The samples in these languages; none where the document is not beside the checkout."""
     if not PATH.exists():
         return []
-    return [sample for sample in read_samples(PATH.read_text(encoding="utf-8")) if sample.language in languages]
+    return [
+        sample for sample in read_samples(PATH.read_text(encoding="utf-8")) if sample.language in languages
+    ]
+
+
+def in_both_words(ours: str, heading: str, index: int = 1) -> list[Any]:
+    """Parameters for a test of one sample: our own words, and the document's where it is at hand."""
+    found = [s for s in samples("python", "javascript", "jsx") if s.key == (heading, index)]
+    return [pytest.param(ours, id="our-words"), *(pytest.param(s.text, id="document") for s in found)]

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from .document import samples
+from .document import in_both_words
 from .serving import Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -35,7 +35,9 @@ def node_modules() -> Path:
     """The packages of js/package.json, installed in `~/.cache` (or XDG_CACHE_HOME) once for each version of it."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
-        pytest.skip("no node or no npm on the PATH (Debian: apt-get install --no-install-recommends nodejs npm)")
+        pytest.skip(
+            "no node or no npm on the PATH (Debian: apt-get install --no-install-recommends nodejs npm)"
+        )
     version = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=20).stdout.strip()
     if int(re.findall(r"\d+", version)[0]) < 20:
         pytest.skip(f"node is {version}, 20 or newer is needed: install it from nodejs.org or a newer Debian")
@@ -51,7 +53,9 @@ def node_modules() -> Path:
             command = [npm, "install", "--no-audit", "--no-fund", "--loglevel=error"]
             done = subprocess.run(command, cwd=fresh, capture_output=True, text=True, timeout=INSTALL_S)
             if done.returncode:
-                pytest.skip(f"npm install failed; is a registry reachable? Try it in {PROGRAMS}:\n{done.stderr}")
+                pytest.skip(
+                    f"npm install failed; is a registry reachable? Try it in {PROGRAMS}:\n{done.stderr}"
+                )
             try:
                 fresh.rename(cached)
             except OSError:
@@ -70,7 +74,12 @@ def run(node_modules: Path, tmp_path: Path, served: Server) -> Run:
             shutil.copy(file, tmp_path)
         (tmp_path / "node_modules").symlink_to(node_modules, target_is_directory=True)
         (tmp_path / sample).write_text(text.replace("localhost:8001", f"localhost:{served.port}"))
-        variables = {**os.environ, "SERVER": f"http://localhost:{served.port}", "COOKIE": cookie, **environment}
+        variables = {
+            **os.environ,
+            "SERVER": f"http://localhost:{served.port}",
+            "COOKIE": cookie,
+            **environment,
+        }
         done = subprocess.run(
             ["node", program], cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=60
         )
@@ -81,19 +90,15 @@ def run(node_modules: Path, tmp_path: Path, served: Server) -> Run:
     return run_
 
 
-def both(ours: str, heading: str, index: int = 1) -> pytest.MarkDecorator:
+def both(ours: str, heading: str) -> pytest.MarkDecorator:
     """The program in our words, and the document's own where it is at hand."""
-    texts = [pytest.param((PROGRAMS / ours).read_text(), id="our-words")]
-    texts += [
-        pytest.param(sample.text, id="founding-document")
-        for sample in samples("javascript", "jsx")
-        if sample.key == (heading, index)
-    ]
-    return pytest.mark.parametrize("text", texts)
+    return pytest.mark.parametrize("text", in_both_words((PROGRAMS / ours).read_text(), heading))
 
 
 @both("our_client.mjs", "JavaScript WebSocket Client")
-def test_the_javascript_client_gets_agents_and_sends_actions(run: Run, producer_cookie: str, text: str) -> None:
+def test_the_javascript_client_gets_agents_and_sends_actions(
+    run: Run, producer_cookie: str, text: str
+) -> None:
     report = run("run_client.mjs", "sample.mjs", f"{text}\nexport {{ client }};\n", cookie=producer_cookie)
     assert len(report["agents"]) >= 8
     assert report["first"] == "connection_established"
@@ -110,7 +115,9 @@ def test_a_visitors_action_reaches_the_server_and_is_refused(run: Run, text: str
 
 
 @both("our_hook.jsx", "React Integration Example")
-def test_the_react_dashboard_shows_agents_and_sends_actions(run: Run, producer_cookie: str, text: str) -> None:
+def test_the_react_dashboard_shows_agents_and_sends_actions(
+    run: Run, producer_cookie: str, text: str
+) -> None:
     """A click on a card is an action; the card shows what came of it. Ends with the socket closed."""
     export = "\nexport { DatingShowDashboard };\n"
     report = run("run_hook.mjs", "sample.jsx", text + export, cookie=producer_cookie)
@@ -152,14 +159,20 @@ async def test_the_servers_messages_have_the_stated_shape(run: Run, text: str) -
 
     from .conftest import Screen
 
-    stated = {frame["type"]: frame for frame in run("run_messages.mjs", "sample.js", text, READ_ONLY="1")["messages"]}
+    stated = {
+        frame["type"]: frame
+        for frame in run("run_messages.mjs", "sample.js", text, READ_ONLY="1")["messages"]
+    }
     assert stated.keys() == {"agent_update", "system_notification", "connection_established"}
     screen = Screen()
     async with UpdatePipeline() as pipeline:
         await pipeline.register_websocket("ws_1", screen)
         pipeline.queue_system_notification("Rose ceremony starting", level="info")
         pipeline.queue_agent_update(agent_id="agent_001", update_type="state_change", data={"a": 1})
-    sent = [json.loads(text) for text in (*screen.texts, frames.connection_established("ws_12345", 1623456789.123))]
+    sent = [
+        json.loads(text)
+        for text in (*screen.texts, frames.connection_established("ws_12345", 1623456789.123))
+    ]
     assert {frame["type"] for frame in sent} == stated.keys()
     for frame in sent:
         for key, value in stated[frame["type"]].items():

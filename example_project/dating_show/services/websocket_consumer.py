@@ -10,11 +10,17 @@ from typing import Any
 
 from django.urls import re_path
 
+from dating_show.villa.source import enable_simulation
 from django_update_pipeline.consumers import AdminConsumer, UpdatePipelineConsumer
 
 
 class DatingShowConsumer(UpdatePipelineConsumer):
     """A viewer of the villa, at `ws/dating_show/`."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serves one socket. The first one starts the pipeline, and with it the villa: this is a server."""
+        enable_simulation()
+        await super().__call__(scope, receive, send)
 
 
 class DatingShowAdminConsumer(AdminConsumer):
