@@ -14,7 +14,7 @@ from django_update_pipeline.control import ControlClient
 from tests.contract.conftest import RedisServer, redis_binary, redis_server  # noqa: F401 - fixtures
 
 from .document import in_both_words
-from .serving import EXAMPLE, STAFF, Server, client, serve, session_cookie
+from .serving import EXAMPLE, STAFF, Client, Server, client, serve, session_cookie
 
 pytestmark = [pytest.mark.channels, pytest.mark.slow]
 
@@ -125,8 +125,10 @@ async def test_two_servers_share_what_happens_over_a_redis_layer(
             await viewer.next()
             metrics = await asyncio.to_thread(arrive)
             assert metrics["transport"] == "channels"
-            for one in (here_too, viewer):
-                await one.until(
-                    lambda _: one.agents.get("guest_maria_lopez", {}).get("current_location") == "library"
-                )
+
+            def arrived(one: Client) -> bool:
+                return one.agents.get("guest_maria_lopez", {}).get("current_location") == "library"
+
+            await here_too.until(lambda _: arrived(here_too))
+            await viewer.until(lambda _: arrived(viewer))
             assert viewer.agents == here_too.agents
