@@ -89,6 +89,7 @@ class ConnectionConfig(_Section, frozen=True):
     `messages_per_s` of 0 switches the rate limit off; after `max_rate_limited` refused frames the socket
     is closed. `send_timeout_s` bounds a close, never a slow reader. `allowed_origins` are origins other
     than the host's own, as `https://example.com`.
+    `cork_writes` lets several frames of one connection share a system call on servers where that can be done.
     """
 
     max_frame_bytes: Positive = 64 * 1024
@@ -101,6 +102,7 @@ class ConnectionConfig(_Section, frozen=True):
     hook_timeout_s: PositiveFloat = 5.0
     accept_timeout_s: PositiveFloat = 5.0
     close_timeout_s: PositiveFloat = 1.0
+    cork_writes: bool = True
     allowed_origins: tuple[str, ...] = ()
 
 

@@ -21,6 +21,7 @@ from ..core.codes import SERVER_STOPPING, TOO_SLOW, CloseCode
 from ..core.config import ConnectionConfig
 from ..core.ports import Clock
 from ..core.session import SYSTEM_CHANNEL, ClassicRenderer, ClassicSession, LiveFrames, TooFarBehind
+from .corking import Cork, protocol_behind
 
 logger = logging.getLogger(__name__)
 
@@ -176,6 +177,7 @@ class Connection:
         hub, send, session, replies = self._hub, self._send, self.session, self.replies
         renderer, store = hub.renderer, hub.renderer.store
         create_future = asyncio.get_running_loop().create_future
+        protocol: Any = protocol_behind(send) if hub.config.cork_writes else None
         while True:
             while replies:
                 await send({"type": "websocket.send", "text": replies.popleft()})
@@ -194,11 +196,19 @@ class Connection:
                         session.fall_behind()
                         continue
                     written = 0
-                    for text in live.texts:
-                        await send({"type": "websocket.send", "text": text})
-                        written += 1
-                        if store.head != head or replies or self._closing is not None:
-                            break  # what is left of these frames may be stale by now
+                    cork = Cork(protocol) if protocol is not None and len(live.texts) > 1 else None
+                    try:
+                        for text in live.texts:
+                            if cork is not None and not protocol.writable.is_set():
+                                cork.release()  # the next frame has to wait; those before it need not
+                                cork = None
+                            await send({"type": "websocket.send", "text": text})
+                            written += 1
+                            if store.head != head or replies or self._closing is not None:
+                                break  # what is left of these frames may be stale by now
+                    finally:
+                        if cork is not None:
+                            cork.release()
                     session.sent(live, written)
                     if written:
                         continue

@@ -1,51 +1,54 @@
-"""One batch's way: loaded, transformed and frozen, then published until it is settled.
+"""One batch's way: made ready and frozen, then published until it is settled.
 
 It runs on the pipeline's loop, one batch at a time. An outage spends nobody's retries: the publication stays
 as it is and the breaker says when it is tried again. An update that fails for what it is (its load, its
-transformer, the transport's rejection, or failing alone while others of its batch passed) spends one of its
-own, backs off, and in the end is dead-lettered; its agent's later updates wait for it.
+transformer, the transport's rejection, or failing alone while others passed) spends one of its own, backs off,
+and in the end is dead-lettered; its agent's later updates wait for it.
+
+An event whose publication was tried keeps its id and place in it, also when it backs off alone: the transport may
+have taken it and only the answer was lost, and it must not arrive twice (Law Q4). State may: applying it again
+changes nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ..core.account import CLEARED, DEAD_LETTERED, DELIVERED
-from ..core.codec import encode_object, join_fields, split_object
+from ..core.batching import BatchProcessor
+from ..core.codec import join_fields
 from ..core.dead_letters import DeadLetters
-from ..core.messages import JSONObject, UpdateKind, UpdateMessage
+from ..core.messages import UpdateKind, UpdateMessage
 from ..core.ports import Breaker, Clock, RetryPolicy, Transformer, Transport
-from ..core.priority_queue import PriorityQueue
 from ..core.publication import Change, Publication
 from ..core.retry import FALLBACK_DELAY_S, GiveUp, RetryIn, decide
 from ..exceptions import UpdatesRejected
 from .ingress import Ingress
+from .making import LEFT_BEHIND, LeftBehind, Made, Maker
 
 logger = logging.getLogger(__name__)
 
 #: A batch that failed this often is also tried update by update, to find one that fails alone.
 FAILURES_BEFORE_PARTING = 3
 
-#: How many waiting updates join a batch of one for that.
+#: How many waiting updates join a batch of one agent for that.
 COMPANIONS = 5
 
 #: While the breaker is closed, a failed publish is tried again after this, doubled with each failure in a row.
 FIRST_PAUSE_S = 0.05
 
-
 HELD_BACK = "held back"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Work:
     """A batch on its way. `published[i]` became the publication's change i.
 
-    `failed` has updates with reason and cause, `held_back` later updates of the same agents, `swallowed` those
-    that a part made disappear. All of it is settled at the end, in one step.
+    `failed` has updates with reason and cause, `held_back` those that go back without having failed, `swallowed`
+    those that a part made disappear. All of it is settled at the end, in one step.
     """
 
     batch: list[UpdateMessage]
@@ -54,6 +57,8 @@ class Work:
     failed: list[tuple[UpdateMessage, str, str]] = field(default_factory=list)
     held_back: list[UpdateMessage] = field(default_factory=list)
     swallowed: list[UpdateMessage] = field(default_factory=list)
+    refused: set[int] = field(default_factory=set)  # places that the transport rejected: these were not applied
+    attempts: int = 0
 
 
 class Delivery:
@@ -63,7 +68,7 @@ class Delivery:
         self,
         *,
         ingress: Ingress,
-        queue: PriorityQueue,
+        processor: BatchProcessor,
         transport: Transport,
         transformers: Sequence[Transformer],
         breaker: Breaker,
@@ -72,160 +77,173 @@ class Delivery:
         clock: Clock,
         transport_timeout_s: float,
         hook_timeout_s: float,
+        max_update_bytes: int,
         batch_ids: Callable[[], str],
-        take_more: Callable[[int], list[UpdateMessage]],
         on_dead_letter: Callable[[UpdateMessage, str, str], None],
     ) -> None:
         self.ingress = ingress
-        self.queue = queue
+        self.processor = processor
+        self.queue = processor.queue
         self.transport = transport
-        self.transformers = tuple(transformers)
+        self.maker = Maker(
+            transformers,
+            hook_timeout_s=hook_timeout_s,
+            max_update_bytes=max_update_bytes,
+            returned=self._returned,
+        )
         self.breaker = breaker
         self.retry = retry
         self.dead_letters = dead_letters
         self.clock = clock
         self.transport_timeout_s = transport_timeout_s
-        self.hook_timeout_s = hook_timeout_s
         self.batch_ids = batch_ids
-        self.take_more = take_more
         self.on_dead_letter = on_dead_letter
         self.failures_in_row = 0
         self.failed_updates = 0
         self.last_error = ""
+        self.delivered: list[UpdateMessage] = []  # by the last call of `deliver` or `resume`
         self._works: list[Work] = []
+        # Events that wait again and keep their place in a publication; by the update's identity.
+        self._frozen: dict[int, tuple[UpdateMessage, Publication]] = {}
+        self._acknowledged: Publication | None = None  # the last one: what works while something else does not
+        self._complaints = 0
+        self._burials: dict[str, int] = {}
         self._changed = asyncio.Event()
 
     @property
     def in_flight(self) -> list[UpdateMessage]:
         """What was taken from the queue and is not settled."""
-        return [update for work in self._works for update in work.batch]
+        return [update for work in self._works for update in work.batch] + self.maker.left_behind
+
+    @property
+    def has_work(self) -> bool:
+        """Whether `resume` has something to do."""
+        return bool(self._works)
 
     def on_new_loop(self) -> None:
         """The pipeline starts on a loop: what is bound to an earlier one is made anew."""
         self._changed = asyncio.Event()
+        self.maker.give_up()
 
     def breaker_changed(self) -> None:
         """The breaker was reset or reconfigured: look again. On the loop."""
         self._changed.set()
 
+    def thaw(self, update: UpdateMessage) -> None:
+        """An update left the queue otherwise than by delivery. Behind the door."""
+        self._frozen.pop(id(update), None)
+
     async def deliver(self, batch: list[UpdateMessage]) -> None:
         """Takes a batch to its end. Cancelled, it stays in flight, to be resumed under its id."""
-        self._works.append(Work(batch))
+        self._add(batch)
         await self.resume()
 
     async def resume(self) -> None:
         """Takes what is in flight to its end."""
+        self.delivered = []
         while self._works:
-            work = self._works[0]
-            if work.publication is None:
-                await self._prepare(work)
-            await self._publish(work)
+            for work in self._works:  # all first: what follows an agent's update waits until that is out
+                if work.publication is None:
+                    await self._prepare(work)
+            await self._publish(self._works[0])
 
     # making ready
 
+    def _add(self, batch: list[UpdateMessage]) -> None:
+        """Takes a batch in; frozen events keep their own publications, and go before what follows them."""
+        if not self._frozen:
+            self._works.append(Work(batch))
+            return
+        rest: list[UpdateMessage] = []
+        for update in batch:
+            frozen = self._frozen.pop(id(update), None)
+            if frozen is None:
+                rest.append(update)
+            else:
+                self._works.append(Work([update], frozen[1], [update], attempts=1))
+        if rest:
+            self._works.append(Work(rest))
+
     async def _prepare(self, work: Work) -> None:
         """Freezes a batch (Law Q4): from here on its content does not change."""
-        ready = Work(work.batch)
+        outcomes = await self.maker.make(work.batch)
+        self._freeze(work, outcomes)
+
+    def _freeze(self, work: Work, outcomes: list[Made | LeftBehind]) -> None:
         changes: list[Change] = []
-        stopped: set[str] = set()
-        for update in work.batch:
+        # What follows an update of its agent that did not come through waits for it.
+        stopped = {u.agent_id for other in self._works if other is not work for u in other.batch}
+        left: list[UpdateMessage] = []
+        for update, made in zip(work.batch, outcomes, strict=True):
             if stopped and update.agent_id in stopped:
-                ready.held_back.append(update)
-                continue
-            unset: tuple[str, ...] = ()
-            if update.payload is not None and update.fields is None and not self.transformers:
-                content = update.payload
-            else:
-                try:
-                    made = await self._content(update)
-                except Exception as error:  # a source's load or a transformer: counted, nobody else's fault
-                    cause = f"{type(error).__name__}: {error}"
-                    logger.warning(
-                        "update of agent %r could not be made ready: %.300s", update.agent_id, cause
-                    )
-                    ready.failed.append((update, "part_failed", cause))
-                    stopped.add(update.agent_id)
-                    continue
-                if made is None:
-                    ready.swallowed.append(update)
-                    continue
+                work.held_back.append(update)
+            elif made is None:
+                work.swallowed.append(update)
+            elif isinstance(made, tuple):
                 content, unset = made
-            ready.published.append(update)
-            changes.append(
-                Change(
-                    update.kind,
-                    update.agent_id,
-                    update.channels,
-                    update.update_type,
-                    content,
-                    unset,
-                    update.timestamp,
-                    update.priority,
+                work.published.append(update)
+                changes.append(
+                    Change(
+                        update.kind,
+                        update.agent_id,
+                        update.channels,
+                        update.update_type,
+                        content,
+                        unset,
+                        update.timestamp,
+                        update.priority,
+                    )
                 )
-            )
-        ready.publication = Publication(self.batch_ids(), tuple(changes))
-        self._works[self._works.index(work)] = ready
+            else:
+                stopped.add(update.agent_id)
+                if made is LEFT_BEHIND:
+                    left.append(update)
+                    continue
+                cause = f"{type(made).__name__}: {made}"
+                logger.warning("update of agent %r could not be made ready: %.300s", update.agent_id, cause)
+                work.failed.append((update, "part_failed", cause))
+        if left:
+            gone = {id(update) for update in left}
+            work.batch = [update for update in work.batch if id(update) not in gone]
+        work.publication = Publication(self.batch_ids(), tuple(changes))
 
-    async def _content(self, update: UpdateMessage) -> tuple[bytes, tuple[str, ...]] | None:
-        """An update's text and the fields it removes; None if a part swallows it."""
-        agent_id = update.agent_id
-        unset: tuple[str, ...] = ()
-        if update.kind is UpdateKind.REMOVE:
-            return b"{}", ()
-        text = update.payload
-        if update.load is not None:
-            loaded = update.load(agent_id)
-            if loaded is None:
-                return None
-            text = encode_object(loaded, agent_id)
-            if update.fields:
-                fields = split_object(text) | {k: v for k, v in update.fields.items() if v is not None}
-                text = join_fields({k: v for k, v in fields.items() if update.fields.get(k, b"") is not None})
-        elif update.fields is not None:
-            text = join_fields({k: v for k, v in update.fields.items() if v is not None})
-            unset = tuple(k for k, v in update.fields.items() if v is None)
-        assert text is not None
-        if self.transformers:
-            data: JSONObject | None = UpdateMessage(agent_id, payload=text).data
-            for transformer in self.transformers:
-                assert data is not None
-                changed = transformer.transform(agent_id, update.update_type, data)
-                if inspect.isawaitable(changed):
-                    changed = await self._in_time(changed)
-                if changed is None:
-                    return None
-                data = changed
-            text = encode_object(data, agent_id)
-        return text, unset
+    def _returned(self, update: UpdateMessage) -> None:
+        """An update that was left behind may be taken again."""
 
-    async def _in_time(self, result: Awaitable[JSONObject | None]) -> JSONObject | None:
-        async with asyncio.timeout(self.hook_timeout_s):
-            return await result
+        def give_back() -> None:
+            self.queue.give_back([update])
+            self._release([update])
+
+        self.ingress.put(give_back)
 
     # publishing
 
     async def _publish(self, work: Work) -> None:
-        work = self._works[0]
         publication = work.publication
         assert publication is not None
-        attempts = 0
         while publication.changes:
-            await self._admitted()
+            has_waited = await self._admitted()
+            if has_waited and work.attempts >= FAILURES_BEFORE_PARTING:
+                # The breaker's trial should not be this again: it may be what fails while everything else works.
+                self.breaker.release()
+                if await self._in_parts():
+                    return
+                await self._pause(FIRST_PAUSE_S)
+                continue
+            work.attempts += 1
             try:
                 await self._try(publication)
                 rejected: dict[int, str] = {}
             except UpdatesRejected as error:
-                rejected = error.reasons
+                rejected = _reasons(error, publication)
+                work.refused |= set(rejected)
             except Exception as error:  # the transport's boundary: an outage, whatever it raises
-                attempts += 1
-                self.breaker.record_failure()
-                self._note_outage(error)
-                if attempts % FAILURES_BEFORE_PARTING == 0 and await self._in_parts():
+                self._failed(error)
+                if work.attempts % FAILURES_BEFORE_PARTING == 0 and await self._in_parts():
                     return
                 await self._pause(min(FIRST_PAUSE_S * 2.0 ** min(self.failures_in_row - 1, 10), 1.0))
                 continue
-            self.breaker.record_success()
-            self.failures_in_row = 0
+            self._passed(publication)
             self._finish(work, rejected)
             return
         self._finish(work, {})
@@ -234,69 +252,21 @@ class Delivery:
         try:
             async with asyncio.timeout(self.transport_timeout_s):
                 await self.transport.publish(publication)
-        except asyncio.CancelledError:
-            self.breaker.release()
-            raise
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                self.breaker.release()
+                raise
+            # Nobody cancels us: something inside the transport was, which is its failure.
+            raise RuntimeError(f"the transport's own work was cancelled: {error}") from error
 
-    async def _in_parts(self) -> bool:
-        """Publishes update by update, to find those that fail alone while others pass.
+    def _passed(self, publication: Publication) -> None:
+        self.breaker.record_success()
+        self.failures_in_row = 0
+        self._acknowledged = publication
 
-        A batch of one is joined by what waits behind it, or there would be nobody to compare with. False:
-        nothing passed, so it is an outage.
-        """
-        first = self._works[0].publication
-        if first is not None and len(first.changes) == 1 and len(self._works) == 1:
-            more = self.take_more(COMPANIONS)
-            if more:
-                self._works.append(Work(more))
-                await self._prepare(self._works[-1])
-        results: list[dict[int, str]] = []
-        passed = False
-        stopped: set[str] = set()
-        for work in self._works:
-            failed: dict[int, str] = {}
-            results.append(failed)
-            assert work.publication is not None
-            for part in work.publication.parts():
-                agent_id = part.changes[0].agent_id
-                if agent_id in stopped or not self.breaker.can_execute():
-                    failed[part.part] = HELD_BACK
-                    stopped.add(agent_id)
-                    continue
-                try:
-                    await self._try(part)
-                except UpdatesRejected as error:
-                    failed[part.part] = next(iter(error.reasons.values()), "rejected")
-                except Exception as error:  # the transport's boundary, as above
-                    self.breaker.record_failure()
-                    self._note_outage(error)
-                    failed[part.part] = f"{type(error).__name__}: {error}"
-                    stopped.add(agent_id)
-                    continue
-                self.breaker.record_success()
-                self.failures_in_row = 0
-                passed = True
-        if not passed:
-            return False
-        for work, failed in zip(list(self._works), results, strict=True):
-            self._finish(work, failed)
-        return True
-
-    async def _admitted(self) -> None:
-        """Waits until the breaker lets a call through."""
-        while not self.breaker.can_execute():
-            # A shorter open time may be set while we wait, which is no event: hence the upper bound.
-            await self._pause(min(max(self.breaker.retry_after_s(), 0.001), 0.5))
-
-    async def _pause(self, seconds: float) -> None:
-        self._changed.clear()
-        try:
-            async with asyncio.timeout(seconds):
-                await self._changed.wait()
-        except TimeoutError:
-            pass
-
-    def _note_outage(self, error: Exception) -> None:
+    def _failed(self, error: Exception) -> None:
+        self.breaker.record_failure()
         self.failures_in_row += 1
         self.last_error = f"{type(error).__name__}: {error}"[:200]
         if self.failures_in_row & (self.failures_in_row - 1) == 0:  # the 1st, 2nd, 4th, 8th ...
@@ -307,24 +277,133 @@ class Delivery:
                 self.last_error,
             )
 
+    async def _in_parts(self) -> bool:
+        """Publishes update by update, to find those that fail alone while others pass.
+
+        What fails is compared with something that passed: in this round, or the last publication that was
+        acknowledged (tried again, which changes nothing). If that fails too it is an outage, and nobody's fault.
+        Without anything to compare with, what waits in the queue joins in. False: nothing passed.
+        """
+        await self._join_companions()
+        works = self._works[::-1]  # companions first: in half-open what failed before should not be the trial
+        outcomes: list[dict[int, str]] = [{} for _ in works]
+        passed = self._acknowledged.parts()[0] if self._acknowledged and self._acknowledged.changes else None
+        has_passed = is_out = False
+        unproven: list[tuple[dict[int, str], int, str]] = []
+        for work, outcome in zip(works, outcomes, strict=True):
+            assert work.publication is not None
+            work.attempts += 1
+            stopped: set[str] = set()
+            for place, part in enumerate(work.publication.parts()):
+                agent_id = part.changes[0].agent_id
+                if is_out or agent_id in stopped or not self.breaker.can_execute():
+                    outcome[place] = HELD_BACK
+                    stopped.add(agent_id)
+                    continue
+                try:
+                    await self._try(part)
+                except UpdatesRejected as error:
+                    outcome[place] = _reasons(error, part)[0]
+                    work.refused.add(place)
+                    stopped.add(agent_id)
+                    self.breaker.record_success()
+                    has_passed = True
+                    continue
+                except Exception as error:  # the transport's boundary, as above
+                    stopped.add(agent_id)
+                    self.breaker.release()
+                    outcome[place] = HELD_BACK
+                    cause = f"{type(error).__name__}: {error}"
+                    if passed is None:
+                        self._failed(error)
+                        unproven.append((outcome, place, cause))
+                    elif await self._passes(passed):
+                        has_passed = True
+                        outcome[place] = cause
+                    else:
+                        self._failed(error)
+                        is_out = True
+                    continue
+                self._passed(part)
+                passed, has_passed = part, True
+        if not has_passed:
+            return False
+        if not is_out:
+            for outcome, place, cause in unproven:
+                outcome[place] = cause
+        for work, outcome in zip(works, outcomes, strict=True):
+            self._finish(work, outcome)
+        return True
+
+    async def _join_companions(self) -> None:
+        agents = {u.agent_id for work in self._works for u in work.batch}
+        if len(agents) > 1:
+            return
+        taken, more = self.ingress.try_run(lambda: self.queue.take(COMPANIONS))
+        if taken and more:
+            self._add(more)
+            for work in self._works:
+                if work.publication is None:
+                    await self._prepare(work)
+
+    async def _passes(self, publication: Publication) -> bool:
+        """Whether what was acknowledged before is acknowledged again: then the transport works."""
+        if not self.breaker.can_execute():
+            return False
+        try:
+            await self._try(publication)
+        except UpdatesRejected:
+            pass
+        except Exception:  # the transport's boundary; the caller counts it
+            self.breaker.release()
+            return False
+        self.breaker.record_success()
+        self.failures_in_row = 0
+        return True
+
+    async def _admitted(self) -> bool:
+        """Waits until the breaker lets a call through. True: it had to wait."""
+        has_waited = False
+        while not self.breaker.can_execute():
+            has_waited = True
+            # A shorter open time may be set while we wait, which is no event: hence the upper bound.
+            await self._pause(min(max(self.breaker.retry_after_s(), 0.001), 0.5))
+        return has_waited
+
+    async def _pause(self, seconds: float) -> None:
+        self._changed.clear()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+        except TimeoutError:
+            pass
+
     # settling, all of it behind the door
 
-    def _finish(self, work: Work, rejected: dict[int, str]) -> None:
+    def _finish(self, work: Work, outcome: dict[int, str]) -> None:
         """Hands a batch's outcome in, and lets go of it."""
         self._works.remove(work)
-        if rejected:
+        publication = work.publication
+        assert publication is not None
+        if outcome:
             published, work.published = work.published, []
-            for index, update in enumerate(published):
-                cause = rejected.get(index)
+            parts = publication.parts()
+            for place, update in enumerate(published):
+                cause = outcome.get(place)
                 if cause is None:
                     work.published.append(update)
-                elif cause == HELD_BACK:
+                    continue
+                if cause == HELD_BACK:
                     work.held_back.append(update)
                 else:
                     work.failed.append((update, "rejected", cause))
-        self.ingress.put(lambda: self._settle(work))
+                if update.kind is UpdateKind.EVENT and place not in work.refused:
+                    self._frozen[id(update)] = update, parts[place]
+        self.delivered += work.published
+        busy = {u.agent_id for other in self._works for u in other.batch}
+        self.ingress.put(lambda: self._settle(work, busy))
 
-    def _settle(self, work: Work) -> None:
+    def _settle(self, work: Work, busy: set[str]) -> None:
         queue = self.queue
         for update in work.published:
             queue.settle(update, DELIVERED)
@@ -333,7 +412,15 @@ class Delivery:
                     waiter.delivered()
         if work.failed or work.held_back or work.swallowed:
             self._settle_rest(work)
-        queue.release(work.batch)
+        self._release([u for u in work.batch if u.agent_id not in busy] if busy else work.batch)
+
+    def _release(self, updates: list[UpdateMessage]) -> None:
+        """Lets agents go on, save those with an update that was left behind; what can be taken is due."""
+        is_busy = self.maker.is_busy
+        if self.maker.left_behind:
+            updates = [update for update in updates if not is_busy(update.agent_id)]
+        self.queue.release(updates)
+        self.processor.released(self.clock.monotonic())
 
     def _settle_rest(self, work: Work) -> None:
         for update in work.swallowed:
@@ -365,11 +452,14 @@ class Delivery:
         except Exception as error:  # the policy is a plugin's: its failure must not lose an update
             decision = RetryIn(FALLBACK_DELAY_S, f"{type(self.retry).__name__} failed: {error!r:.200}")
         if isinstance(decision, RetryIn) and decision.complaint:
-            logger.warning("retry policy: %s", decision.complaint)
+            self._complaints += 1
+            if self._complaints & (self._complaints - 1) == 0:  # the 1st, 2nd, 4th, 8th ...
+                logger.warning("retry policy: %s", decision.complaint)
         return decision
 
     def bury(self, update: UpdateMessage, reason: str, cause: str) -> None:
         """Keeps an update whose account was closed as dead-lettered, and says so. Behind the door."""
+        self.thaw(update)
         if update.payload is None and update.fields is not None:
             update.payload = join_fields(
                 {k: v if v is not None else b"null" for k, v in update.fields.items()}
@@ -377,5 +467,18 @@ class Delivery:
         self.dead_letters.add(update, reason, cause, self.clock.time())
         for waiter in update.waiters or ():
             waiter.failed("dead_lettered", f"{reason}: {cause}")
-        logger.warning("update of agent %r is dead (%s): %.200s", update.agent_id, reason, cause)
+        count = self._burials[reason] = self._burials.get(reason, 0) + 1
+        if count & (count - 1) == 0:  # the 1st, 2nd, 4th, 8th ...: an overflow in an outage floods no log
+            logger.warning(
+                "update of agent %r is dead (%s, %d so far): %.200s", update.agent_id, reason, count, cause
+            )
         self.on_dead_letter(update, reason, cause)
+
+
+def _reasons(error: UpdatesRejected, publication: Publication) -> dict[int, str]:
+    """The places that were rejected; the one there is, where the transport named none of them."""
+    count = len(publication.changes)
+    reasons = {place: str(reason) for place, reason in error.reasons.items() if place in range(count)}
+    if count == 1 and not reasons:
+        return {0: str(next(iter(error.reasons.values()), "rejected"))}
+    return reasons

@@ -81,26 +81,38 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Delivers for ever; cancel it to end."""
-        if self.delivery.in_flight:
-            await self.delivery.resume()
-        while True:
-            await self._wait(self.processor.wait_until())
+        task = asyncio.current_task()
+        assert task is not None
+        await self.delivery.resume()
+        while not task.cancelling():  # a transport may swallow the cancellation
+            # Behind the door: another thread's drain may be at the queue.
+            taken, until = self.ingress.try_run(self.processor.wait_until)
+            if taken and until is not None:
+                await self._wait(until)
+            else:
+                await asyncio.sleep(0)
             await self._flush()
 
     async def drain(self) -> None:
         """Delivers until nothing waits, pauses left out; what backs off is waited for."""
-        if self.delivery.in_flight:
-            await self.delivery.resume()
-        queue = self.processor.queue
-        while self.ingress.waiting() or queue.chains:
-            if queue.has_ready():
-                self.processor.next_due = -NEVER
+        await self.delivery.resume()
+        while self.ingress.waiting() or self.processor.queue.chains:
+            _, pause = self.ingress.try_run(self._pause_of_drain)
+            if pause == 0.0:
                 await self._flush()
             else:
-                wake_up = queue.next_wake_up()
-                now = self.clock.monotonic()
-                await asyncio.sleep(0.001 if wake_up is None else max(0.0, wake_up - now))
-                self.ingress.try_run(lambda: queue.wake_up(self.clock.monotonic()))
+                await asyncio.sleep(0.0 if pause is None else pause)
+
+    def _pause_of_drain(self) -> float:
+        """How long to wait for what backs off or is being made, 0 if something can be taken. Behind the door."""
+        queue = self.processor.queue
+        now = self.clock.monotonic()
+        queue.wake_up(now)
+        if queue.has_ready():
+            self.processor.next_due = -NEVER
+            return 0.0
+        wake_up = queue.next_wake_up()
+        return 0.005 if wake_up is None else min(max(wake_up - now, 0.001), 0.1)
 
     async def _wait(self, until: float) -> None:
         """Waits until a monotonic time, or until `notify` has an earlier one."""
@@ -138,5 +150,4 @@ class Dispatcher:
         self.last_batch_duration_ms = (done - now) * 1000
         self.batch_count += 1
         self.processor.policy.measured(len(batch), done - now, self.processor.is_behind)
-        self.processor.released(done)
-        self.on_batch(batch, now, done)
+        self.on_batch(self.delivery.delivered, now, done)

@@ -8,12 +8,15 @@ Whatever changes the queue passes here: updates, and commands (callables without
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
 from ..core.messages import UpdateMessage
+
+logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 Command = Callable[[], object]
@@ -24,6 +27,8 @@ class Ingress:
 
     def __init__(self, accept: Callable[[UpdateMessage], bool]) -> None:
         self._accept = accept
+        #: Called after what may have made something due, with the door open. In any thread.
+        self.after: Callable[[], object] = lambda: None
         self._inbox: deque[UpdateMessage | Command] = deque()
         self._lock = threading.Lock()
 
@@ -33,6 +38,7 @@ class Ingress:
         """
         self._inbox.append(item)
         self.drain()
+        self.after()
 
     def put_update(self, update: UpdateMessage) -> bool:
         """`put` for an update, on a short path where nobody else is at the door. False: nothing became due earlier."""
@@ -46,6 +52,7 @@ class Ingress:
             lock.release()
         if self._inbox:
             self.drain()
+            self.after()
             return True
         return news
 
@@ -66,10 +73,13 @@ class Ingress:
                 item = inbox.popleft()
             except IndexError:  # a signal handler's drain came between
                 return
-            if type(item) is UpdateMessage:
-                accept(item)
-            else:
-                item()  # type: ignore[operator]
+            try:
+                if type(item) is UpdateMessage:
+                    accept(item)
+                else:
+                    item()  # type: ignore[operator]
+            except Exception:  # whoever is at the door may be somebody else's caller, and others' items follow
+                logger.exception("the queue failed on an item")
 
     def try_run(self, command: Callable[[], _T]) -> tuple[bool, _T | None]:
         """Empties the inbox, runs a command and returns its result; `(False, None)` if the door is held."""
@@ -82,6 +92,7 @@ class Ingress:
             self._lock.release()
         if self._inbox:
             self.drain()
+            self.after()
         return True, result
 
     def waiting(self) -> int:
