@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from ..core.codes import SERVER_STOPPING, TOO_SLOW, CloseCode
+from ..core.codes import INTERNAL_ERROR, SERVER_STOPPING, TOO_SLOW, CloseCode
 from ..core.config import ConnectionConfig
 from ..core.ports import Clock
 from ..core.session import SYSTEM_CHANNEL, ClassicRenderer, ClassicSession, LiveFrames, TooFarBehind
@@ -131,8 +131,15 @@ class Connection:
         if wake is not None and not wake.done():
             wake.set_result(None)
 
+    @property
+    def is_registered(self) -> bool:
+        """Whether it is still in the registry. Its reader may have a last frame in hand when it is not."""
+        return self._hub.connections.get(self.connection_id) is self
+
     def follow(self) -> None:
         """The session's channels changed: from now on their news wake the writer."""
+        if not self.is_registered:
+            return  # it left its feed when it was forgotten; leaving again would be at the others' cost
         self.wake()
         hub, old = self._hub, self.feed
         self.feed = hub.feed(() if self.session is None else self.session.channels)
@@ -141,7 +148,7 @@ class Connection:
 
     async def drained(self) -> None:
         """Waits while too many answers wait to be written: who floods is read more slowly."""
-        while len(self.replies) > MAX_REPLIES and self.task is not None and not self.task.done():
+        while len(self.replies) > MAX_REPLIES and self.is_registered:
             if self._drained is None:
                 self._drained = asyncio.Event()
             self._drained.clear()
@@ -162,6 +169,7 @@ class Connection:
             code = TOO_SLOW
         except Exception as error:  # the connection's boundary: a socket's failure is its own
             self._hub.send_failed(self, error)
+            code = INTERNAL_ERROR  # left open, it would show what it was sent last for ever
         finally:
             self._hub.forget(self)
             if self._drained is not None:
@@ -288,8 +296,8 @@ class WebSocketManager:
         if greeting is not None:
             connection.replies.append(greeting)
         connection.feed.members += 1
-        connection.follow()
         self.connections[connection_id] = connection
+        connection.follow()
         self.opened_total += 1
         connection.start()
         self.on_opened(connection)
@@ -371,7 +379,7 @@ def sender(ws: Any) -> Send:
 
 
 def closer(ws: Any) -> Close | None:
-    """The `close()` of any object that has one; the close code goes along where it is taken."""
+    """The `close()` of any object that has one; it is called without a code, which not every `close` takes."""
     if not hasattr(ws, "close"):
         return None
 

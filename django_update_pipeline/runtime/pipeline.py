@@ -177,9 +177,8 @@ class UpdatePipeline(Queueing):
         self._check_loop("register_websocket")
         if not callable(getattr(ws, "send", None)):
             return False
-        old = manager.connections.get(connection_id)
-        if old is not None:
-            await manager.drop(old)
+        while (old := manager.connections.get(connection_id)) is not None:
+            await manager.drop(old)  # meanwhile another call may have come first: then that one goes, too
         if manager.get_connection_count() >= self.config.connections.max_connections:
             return False
         names = self._default_channels if channels is None else self._channels("", "", channels)
