@@ -180,10 +180,16 @@ async def test_the_breaker_is_reset_by_assignment_and_what_waited_is_delivered(
     assert pipeline.get_performance_metrics()["pending"] == 1
     assert screen.texts == []
 
+    # The delivery looks at an open breaker each half second at least; the reset has to be quicker than that.
+    looks: list[bool] = []
+    can_execute = pipeline.circuit_breaker.can_execute
+    breaker_class = type(pipeline.circuit_breaker)
+    monkeypatch.setattr(breaker_class, "can_execute", lambda _: looks.append(can_execute()) or looks[-1])
+    await eventually(lambda: looks)
     recorder.error = None
     pipeline.circuit_breaker.metrics.state = CircuitState.CLOSED
     pipeline.circuit_breaker.metrics.failure_count = 0
-    await eventually(lambda: screen.texts)
+    await eventually(lambda: screen.texts, 0.4)
     assert pipeline.get_performance_metrics()["circuit_breaker_state"] == "closed"
     assert json.loads(screen.texts[0])["data"] == {"waits": True}
     await pipeline.stop()
