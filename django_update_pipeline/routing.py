@@ -87,6 +87,7 @@ class UpdatePipelineApplication:
     ) -> None:
         self.app = app
         self.websocket = websocket
+        self._has_failed = False
         base = "/" + path.strip("/") + "/"
         self.doors = {base: WebSocketDoor(), f"{base}admin/": WebSocketDoor(admin=True)}
 
@@ -104,8 +105,18 @@ class UpdatePipelineApplication:
                 await receive()
                 await refuse(send, UNKNOWN_PATH)
         else:
-            await start_serving(get_update_pipeline())
+            await self._start_if_possible()
             await self.app(scope, receive, send)
+
+    async def _start_if_possible(self) -> None:
+        """Pages are served also where the pipeline can't be; its sockets and `manage.py check` say why."""
+        if self._has_failed:
+            return
+        try:
+            await start_serving(get_update_pipeline())
+        except Exception:  # the door's boundary: said once, not with each request
+            self._has_failed = True
+            logger.exception("the pipeline could not be started; pages are served without it")
 
     async def _lifespan(self, receive: Receive, send: SendMessage) -> None:
         while True:

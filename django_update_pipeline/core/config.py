@@ -87,7 +87,7 @@ class ConnectionConfig(_Section, frozen=True):
     """Limits of one socket, and what a browser's handshake must show.
 
     `messages_per_s` of 0 switches the rate limit off; after `max_rate_limited` refused frames the socket
-    is closed. `send_timeout_s` bounds a close, never a slow reader. `allowed_origins` are origins other
+    is closed. `close_timeout_s` bounds a close, never a slow reader. `allowed_origins` are origins other
     than the host's own, as `https://example.com`.
     `cork_writes` lets several frames of one connection share a system call on servers where that can be done.
     """

@@ -107,11 +107,33 @@ class Changes:
     event_count: int = 0
 
 
+class Totals:
+    """What all channels of a store hold together: kept, so that a bound can be asked for at each call."""
+
+    __slots__ = ("agents", "size_bytes")
+
+    def __init__(self) -> None:
+        self.agents: dict[str, int] = {}  # agent id to the number of channels that have it
+        self.size_bytes = 0  # of state and events
+
+    def entered(self, agent_id: str) -> None:
+        """A channel has an agent it had not."""
+        self.agents[agent_id] = self.agents.get(agent_id, 0) + 1
+
+    def left(self, agent_id: str) -> None:
+        """A channel has an agent no more."""
+        if self.agents[agent_id] == 1:
+            del self.agents[agent_id]
+        else:
+            self.agents[agent_id] -= 1
+
+
 class ChannelStore:
     """One channel's newest state and recent events."""
 
-    def __init__(self, name: str, config: StoreConfig) -> None:
+    def __init__(self, name: str, config: StoreConfig, totals: Totals | None = None) -> None:
         self.name = name
+        self.totals = totals or Totals()
         self.config = config
         self.floor = 0  # positions below it can't be answered exactly
         self.event_count = 0
@@ -161,7 +183,7 @@ class ChannelStore:
         touched = new
         for key, text in incoming.items():
             if fields.get(key) != text:
-                self.state_bytes += len(text) - len(fields.get(key, b""))
+                self._grew(len(text) - len(fields.get(key, b"")))
                 fields[key] = text
                 offsets[key] = offset
                 touched = True
@@ -173,7 +195,7 @@ class ChannelStore:
         else:
             gone = [key for key in fields if key not in incoming] if len(fields) > len(incoming) else ()
         for key in gone:
-            self.state_bytes -= len(fields.pop(key))
+            self._grew(-len(fields.pop(key)))
             del offsets[key]
             if agent.unset is None:
                 agent.unset = {}
@@ -189,6 +211,7 @@ class ChannelStore:
         agent.timestamp = change.timestamp
         if new:
             self.agents[agent_id] = agent
+            self.totals.entered(agent_id)
             self._created_at[agent_id] = len(self._created)
             self._created.append(offset)
             self._created_agents.append(agent)
@@ -197,11 +220,16 @@ class ChannelStore:
         if self.tombstones + len(self.removed) > self.config.max_tombstones:
             self.compact(offset)
 
+    def _grew(self, size: int) -> None:
+        self.state_bytes += size
+        self.totals.size_bytes += size
+
     def _remove(self, offset: int, agent_id: str, timestamp: float) -> None:
         agent = self.agents.pop(agent_id, None)
         if agent is None:
             return
-        self.state_bytes -= sum(map(len, agent.fields.values()))
+        self._grew(-sum(map(len, agent.fields.values())))
+        self.totals.left(agent_id)
         self.tombstones -= len(agent.unset or ())
         self._created_agents[self._created_at.pop(agent_id)] = None
         if len(self._created) > 2 * len(self.agents) + 64:
@@ -237,11 +265,14 @@ class ChannelStore:
         self._event_offsets.append(event.offset)
         self.event_count += 1
         self.event_bytes += len(event.data)
+        self.totals.size_bytes += len(event.data)
         config = self.config
         while len(self._events) - self._first > config.max_events or (
             self.event_bytes > config.max_event_bytes and len(self._events) - self._first > 1
         ):
-            self.event_bytes -= len(self._events[self._first].data)
+            passed = len(self._events[self._first].data)
+            self.event_bytes -= passed
+            self.totals.size_bytes -= passed
             self.last_evicted = self._event_offsets[self._first]
             self._first += 1
         # Passed events are let go of in blocks, so that an append stays O(1); at most as many as are kept.
@@ -262,7 +293,8 @@ class ChannelStore:
             if agent.changed <= position:
                 break
             if agent.created > position:
-                changed[agent.agent_id] = AgentChanges(dict(agent.fields), [])
+                # Its tombstones too: a client ahead of `position` may take this answer, and may know the fields.
+                changed[agent.agent_id] = AgentChanges(dict(agent.fields), list(agent.unset or ()))
             else:
                 offsets = agent.offsets
                 changed[agent.agent_id] = AgentChanges(
@@ -347,6 +379,7 @@ class Store:
         self.epoch = epoch
         self.config = config or StoreConfig()
         self.head = 0
+        self.totals = Totals()
         self.channels: dict[str, ChannelStore] = {}
         self._applied: OrderedDict[str, frozenset[int]] = OrderedDict()  # publication id to its applied parts
 
@@ -354,7 +387,7 @@ class Store:
         """The channel's store, made at first use."""
         channel = self.channels.get(name)
         if channel is None:
-            channel = self.channels[name] = ChannelStore(name, self.config)
+            channel = self.channels[name] = ChannelStore(name, self.config, self.totals)
         return channel
 
     def apply(self, publication: Publication) -> bool:
@@ -395,12 +428,12 @@ class Store:
         return store.changes_since(position, self.head, self.epoch, exact=epoch == self.epoch)
 
     def agent_count(self) -> int:
-        """Agents with state, over all channels."""
-        return sum(len(channel.agents) for channel in self.channels.values())
+        """Agents with state; one that is in several channels is one."""
+        return len(self.totals.agents)
 
     def size_bytes(self) -> int:
         """Bytes of state and events kept."""
-        return sum(channel.state_bytes + channel.event_bytes for channel in self.channels.values())
+        return self.totals.size_bytes
 
     def states(self, channel: str) -> dict[str, bytes]:
         """Each agent's whole state in a channel, as JSON text."""

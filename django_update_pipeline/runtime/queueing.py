@@ -333,27 +333,32 @@ class Queueing:
                 agent_id=agent_id,
             )
         limits = self.config.queue
-        if self.store.agent_count() + len(self._chains) >= limits.max_agents:
-            known = agent_id in self._chains or any(
-                agent_id in channel.agents for channel in list(self.store.channels.values())
-            )
-            if not known:
+        agents = self.store.totals.agents
+        if agent_id in self._chains or agent_id in agents:
+            return
+        if len(agents) + len(self._chains) >= limits.max_agents:
+            # An agent that is in the store and waits too is one agent: counted only where it may matter.
+            waiting = sum(1 for one in list(self._chains) if one not in agents)
+            if len(agents) + waiting >= limits.max_agents:
                 raise PipelineFull(
                     f"agent {agent_id!r} would be one more than QUEUE max_agents = {limits.max_agents}: remove agents "
                     '(update_type "state_removed") or raise it',
                     limit="max_agents",
                     value=limits.max_agents,
                 )
-        held = self._queue.waiting_bytes
-        if held > limits.max_total_bytes // 2:
-            held += self.store.size_bytes()
-            if held > limits.max_total_bytes:
-                raise PipelineFull(
-                    f"{held} bytes are held, more than QUEUE max_total_bytes = {limits.max_total_bytes}: queue less, "
-                    "or raise it",
-                    limit="max_total_bytes",
-                    value=limits.max_total_bytes,
-                )
+        self._check_total_bytes(0)
+
+    def _check_total_bytes(self, size: int) -> None:
+        """New agents and events meet this bound; the state of a known agent conflates instead."""
+        held = self._queue.waiting_bytes + self.store.totals.size_bytes + size
+        limit = self.config.queue.max_total_bytes
+        if held > limit:
+            raise PipelineFull(
+                f"{held} bytes would be held, more than QUEUE max_total_bytes = {limit}: remove agents, lower STORE "
+                "max_event_bytes, or raise it",
+                limit="max_total_bytes",
+                value=limit,
+            )
 
     @staticmethod
     def _checked_priority(priority: object) -> UpdatePriority:
@@ -366,6 +371,7 @@ class Queueing:
 
     def _check_room_for_event(self, size: int) -> None:
         """Events at their bound meet the overflow policy; with the breaker open the oldest makes room."""
+        self._check_total_bytes(size)
         limits = self.config.queue
         queue = self._queue
         if queue.event_count < limits.max_events and queue.event_bytes + size <= limits.max_event_bytes:

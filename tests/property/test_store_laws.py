@@ -193,11 +193,8 @@ class StoreMachine(RuleBasedStateMachine):
             if channel.changed[agent] <= n:
                 continue
             state = channel.agents[agent]
-            if channel.created[agent] > n:
-                sets, unset = state, set()
-            else:
-                sets = {key: state[key] for key in state if channel.at[agent, key] > n}
-                unset = {key for a, key in channel.gone if a == agent and channel.gone[a, key] > n}
+            sets = {key: state[key] for key in state if channel.at[agent, key] > n}
+            unset = {key for a, key in channel.gone if a == agent and channel.gone[a, key] > n}
             agents[agent] = ({key: text(value) for key, value in sets.items()}, unset)
         removed = sorted((at, agent) for agent, at in channel.removed.items() if at > n)
         ring = channel.events[-self.config.max_events :]
@@ -267,7 +264,8 @@ class StoreMachine(RuleBasedStateMachine):
     def law_s2_content_and_gauges(self) -> None:
         """Law S2: compaction drops the older stones and no others, and says so by its floor."""
         assert self.store.head == self.head
-        size = agents = 0
+        size = 0
+        agents: set[str] = set()
         for name, model in self.channels.items():
             channel = self.store.channel(name)
             states = self.store.states(name)
@@ -277,7 +275,7 @@ class StoreMachine(RuleBasedStateMachine):
             ring = channel.events_between(0, self.head)
             assert channel.event_bytes == sum(len(event.data) for event in ring)
             size += state_bytes + channel.event_bytes
-            agents += len(model.agents)
+            agents |= set(model.agents)
             assert channel.floor >= self.floors[name]
             if channel.floor > self.floors[name]:
                 assert self.peaks[name] > self.config.max_tombstones, "no sooner than it must"
@@ -287,7 +285,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert stones == model.stones_above(channel.floor)
             assert stones <= self.config.max_tombstones
         assert self.store.size_bytes() == size
-        assert self.store.agent_count() == agents
+        assert self.store.agent_count() == len(agents)
 
     def teardown(self) -> None:
         self.ask_from_everywhere()
