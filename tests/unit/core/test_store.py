@@ -1,0 +1,308 @@
+"""The store by examples; its laws are in tests/property/test_store_laws.py."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from django_update_pipeline.core.config import StoreConfig
+from django_update_pipeline.core.messages import UpdateKind, UpdatePriority
+from django_update_pipeline.core.publication import Change, Publication
+from django_update_pipeline.core.store import Store
+from django_update_pipeline.exceptions import UpdatesRejected
+
+REPLACE, MERGE, REMOVE, EVENT = UpdateKind.REPLACE, UpdateKind.MERGE, UpdateKind.REMOVE, UpdateKind.EVENT
+
+
+def change(kind, agent="x", content=None, unset=(), channels=("a",), update_type="state_change", timestamp=1.0):
+    text = content if isinstance(content, bytes) else json.dumps(content or {}, separators=(",", ":")).encode()
+    return Change(kind, agent, channels, update_type, text, tuple(unset), timestamp, UpdatePriority.NORMAL)
+
+
+class Log:
+    """A store and the numbers of its publications."""
+
+    def __init__(self, **config):
+        self.store = Store("e1", StoreConfig(**config))
+        self.count = 0
+
+    def __call__(self, *changes):
+        self.count += 1
+        return self.store.apply(Publication(f"p{self.count}", changes))
+
+    def since(self, n, channel="a"):
+        return self.store.changes_since(channel, "e1", n)
+
+    def channel(self, name="a"):
+        return self.store.channel(name)
+
+
+@pytest.fixture
+def log():
+    return Log()
+
+
+def test_a_new_store_has_nothing_and_says_so(log):
+    frame = log.since(0)
+    assert (frame.to, frame.reset, frame.agents, frame.removed, frame.events) == (0, False, {}, [], [])
+    assert log.store.size_bytes() == log.store.agent_count() == 0
+
+
+def test_one_counter_numbers_all_channels(log):
+    log(change(REPLACE, "x", {"f": 1}, channels=("a",)), change(REPLACE, "y", {"f": 2}, channels=("b",)))
+    log(change(EVENT, channels=("a", "b")))
+    assert log.store.head == 3
+    assert log.channel("a").changed_at == log.channel("b").changed_at == 3
+
+
+def test_only_what_changed_since_is_answered_field_by_field(log):
+    log(change(REPLACE, "x", {"f": 1, "g": 1}))
+    log(change(MERGE, "x", {"g": 2}, unset=["f", "unknown"]))
+    frame = log.since(1)
+    assert frame.agents["x"].set == {"g": b"2"}
+    assert frame.agents["x"].unset == ["f"]
+    assert log.since(2).agents == {}
+
+
+def test_a_full_state_of_equal_bytes_changes_nothing(log):
+    log(change(REPLACE, "x", {"f": 1}))
+    log(change(REPLACE, "x", {"f": 1}))
+    log(change(MERGE, "x", {"f": 1}))
+    assert log.since(1).agents == {}
+    assert log.channel().agents["x"].changed == 1
+
+
+def test_equal_fields_in_another_order_change_nothing(log):
+    log(change(REPLACE, "x", {"f": 1, "g": 2}))
+    log(change(REPLACE, "x", {"g": 2, "f": 1}))
+    assert log.since(1).agents == {}
+    assert json.loads(log.store.states("a")["x"]) == {"f": 1, "g": 2}
+
+
+def test_a_field_that_comes_back_is_set_and_not_unset(log):
+    log(change(REPLACE, "x", {"f": 1}))
+    log(change(REPLACE, "x", {}))
+    log(change(MERGE, "x", {"f": 1}))
+    frame = log.since(1)
+    assert (frame.agents["x"].set, frame.agents["x"].unset) == ({"f": b"1"}, [])
+    assert log.channel().tombstones == 0
+
+
+def test_an_agent_that_returns_starts_afresh(log):
+    log(change(REPLACE, "x", {"f": 1, "g": 1}))
+    log(change(REMOVE, "x"))
+    log(change(MERGE, "x", {"g": 2}))
+    frame = log.since(1)
+    assert frame.removed == ["x"]
+    assert frame.agents["x"].set == {"g": b"2"}
+    assert log.channel().gone_since(1) == []
+    assert log.channel().removals_since(1) == [("x", 1.0)]
+
+
+def test_a_patch_of_an_unknown_agent_makes_it(log):
+    log(change(MERGE, "x", {}, unset=["f"]))
+    assert log.store.states("a") == {"x": b"{}"}
+
+
+def test_removing_what_is_not_there_changes_nothing(log):
+    log(change(REMOVE, "x"))
+    assert log.since(0).removed == []
+
+
+def test_the_whole_state_is_the_text_that_came_or_is_joined(log):
+    log(change(REPLACE, "x", b'{"f":1,"g":[1,2]}'))
+    assert log.store.states("a")["x"] == b'{"f":1,"g":[1,2]}'
+    log(change(MERGE, "x", {"h": None}, unset=["f"]))
+    assert log.store.states("a")["x"] == b'{"g":[1,2],"h":null}'
+
+
+def test_agents_come_in_order_of_last_change_and_removals_in_order_of_removal(log):
+    for agent in "xyzw":
+        log(change(REPLACE, agent, {"f": 1}))
+    log(change(REMOVE, "w"))
+    log(change(REPLACE, "x", {"f": 2}))
+    log(change(REMOVE, "z"))
+    frame = log.since(0)
+    assert list(frame.agents) == ["y", "x"]
+    assert frame.removed == ["w", "z"]
+    assert [agent.agent_id for agent in log.channel().agents_changed_since(0, 2)] == ["y", "x"]
+    assert log.channel().agents_changed_since(0, 1) is None
+    assert log.channel().agents_changed_since(7, 0) == []
+
+
+def test_another_epoch_or_an_impossible_position_gets_a_snapshot_without_events(log):
+    log(change(REPLACE, "x", {"f": 1}), change(EVENT))
+    for epoch, position in (("e0", 0), (None, 0), ("e1", 3), ("e1", -1)):
+        frame = log.store.changes_since("a", epoch, position)
+        assert (frame.reset, frame.from_, frame.to, frame.event_count) == (True, 0, 2, 1)
+        assert frame.agents["x"].set == {"f": b"1"}
+        assert frame.events == []
+
+
+def test_an_answer_from_before_an_agents_creation_serves_a_client_that_knows_it(log):
+    """What went wrong: the field was gone, but only clients from after the creation were told."""
+    log(change(REPLACE, "x", {"f": 1, "g": 1}))
+    log(change(MERGE, "x", {}, unset=["f"]))
+    assert log.since(0).agents["x"].set == {"g": b"1"}
+    assert log.since(0).agents["x"].unset == log.since(1).agents["x"].unset == ["f"]
+    assert log.since(-1).agents["x"].unset == []
+
+
+def test_an_answer_is_a_copy(log):
+    log(change(REPLACE, "x", {"f": 1}))
+    for frame in (log.since(0), log.since(-1)):
+        frame.agents["x"].set["f"] = b"2"
+    assert log.since(0).agents["x"].set == {"f": b"1"}
+
+
+# publications
+
+
+def test_a_publication_is_applied_once(log):
+    publication = Publication("once", (change(EVENT),))
+    assert log.store.apply(publication)
+    assert not log.store.apply(publication)
+    assert log.store.head == 1
+
+
+def test_each_part_is_applied_whatever_its_index_and_the_rest_with_the_whole(log):
+    """What went wrong: the second part alone was taken for the first, and lost."""
+    publication = Publication("p", tuple(change(REPLACE, agent, {"f": 1}) for agent in "xyz"))
+    parts = publication.parts()
+    assert log.store.apply(parts[0])
+    assert log.store.apply(parts[1])
+    assert not log.store.apply(parts[1])
+    assert log.store.apply(publication)
+    assert sorted(log.store.states("a")) == ["x", "y", "z"]
+    assert log.store.head == 3
+    assert not log.store.apply(parts[2])
+
+
+def test_old_publications_are_forgotten_after_a_thousand(log):
+    first = Publication("first", (change(EVENT),))
+    log.store.apply(first)
+    for _ in range(1024):
+        log(change(EVENT))
+    assert log.store.apply(first)
+
+
+def test_content_that_is_no_object_is_refused_by_itself(log):
+    """The others of its publication are applied, and the numbers go on."""
+    with pytest.raises(UpdatesRejected) as caught:
+        log(change(REPLACE, "x", {"f": 1}), change(REPLACE, "y", b'{"f":}', channels=("a", "b")), change(EVENT))
+    assert list(caught.value.reasons) == [1]
+    assert sorted(log.store.states("a")) == ["x"]
+    assert log.store.states("b") == {}
+    assert [event.offset for event in log.since(0).events] == [3]
+    assert log(change(REPLACE, "y", {"f": 2}))
+    assert log.store.head == 4
+
+
+# tombstones
+
+
+def test_old_tombstones_are_dropped_and_the_floor_tells():
+    log = Log(max_tombstones=4)
+    for agent in "abcde":
+        log(change(REPLACE, agent, {"f": 1}))
+    for agent in "abcd":
+        log(change(REMOVE, agent))
+    assert log.channel().floor == 0
+    log(change(REPLACE, "e", {}))
+    assert log.channel().floor == 8
+    assert log.since(7).reset
+    assert log.since(8).removed == ["d"]
+    assert log.since(8).agents["e"].unset == ["f"]
+    assert log.channel().removals_since(0) == [("d", 1.0)]
+
+
+def test_unset_fields_are_dropped_too():
+    log = Log(max_tombstones=2)
+    log(change(REPLACE, "x", {"f": 1, "g": 1, "h": 1}))
+    for field in "fgh":
+        log(change(MERGE, "x", {}, unset=[field]))
+    assert log.channel().tombstones == 1
+    assert log.since(log.channel().floor).agents["x"].unset == ["h"]
+
+
+def test_compacting_nothing_changes_nothing(log):
+    log.channel().compact(9)
+    assert log.channel().floor == 0
+
+
+def test_many_removed_agents_leave_no_holes_behind():
+    log = Log(max_tombstones=10)
+    for number in range(500):
+        log(change(REPLACE, f"agent {number}", {"f": 1}))
+    for number in range(0, 500, 2):
+        log(change(REMOVE, f"agent {number}"))
+    for number in range(1, 400, 2):
+        log(change(REMOVE, f"agent {number}"))
+    channel = log.channel()
+    assert len(channel._created) <= 2 * len(channel.agents) + 64
+    scanned = [agent.agent_id for agent in channel.scan(0, log.store.head)]
+    assert scanned == [f"agent {number}" for number in range(401, 500, 2)]
+    log(change(REMOVE, "agent 401"))
+    log(change(REPLACE, "agent 401", {"f": 2}))
+    scanned = [agent.agent_id for agent in channel.scan(0, log.store.head)]
+    assert scanned == [f"agent {number}" for number in range(403, 500, 2)] + ["agent 401"]
+
+
+def test_a_scan_goes_from_after_the_cursor_up_to_the_limit(log):
+    for agent in "xyz":
+        log(change(REPLACE, agent, {"f": 1}))
+    assert [agent.agent_id for agent in log.channel().scan(1, 2)] == ["y"]
+    assert [agent.agent_id for agent in log.channel().scan(3, 9)] == []
+
+
+# events
+
+
+def test_the_ring_keeps_the_newest_events_and_knows_how_many_there_were():
+    log = Log(max_events=3)
+    for number in range(5):
+        log(change(EVENT, content={"n": number}, update_type="said", timestamp=number + 0.5))
+    frame = log.since(0)
+    assert [(event.offset, event.timestamp, event.update_type) for event in frame.events] == [
+        (3, 2.5, "said"), (4, 3.5, "said"), (5, 4.5, "said"),
+    ]  # fmt: skip
+    assert frame.event_count == 5
+    assert log.channel().last_evicted == 2
+
+
+def test_the_ring_is_bounded_in_bytes_but_keeps_the_last_event():
+    log = Log(max_event_bytes=30)
+    log(change(EVENT, content={"n": "x" * 10}))
+    log(change(EVENT, content={"n": "y" * 10}))
+    assert [event.offset for event in log.since(0).events] == [2]
+    log(change(EVENT, content={"n": "z" * 100}))
+    assert [event.offset for event in log.since(0).events] == [3]
+    assert log.channel().event_bytes == log.store.size_bytes() == 108
+
+
+def test_questions_about_events_hold_while_the_ring_turns():
+    """The passed events are let go of in blocks; answers must not depend on when."""
+    log = Log(max_events=10)
+    channel = log.channel()
+    for number in range(1, 1500):
+        log(change(EVENT))
+        kept = list(range(max(1, number - 9), number + 1))
+        for position in (0, number - 11, number - 5, number - 1, number):
+            above = [offset for offset in kept if offset > position]
+            assert [event.offset for event in channel.events_between(position, number)] == above
+            assert channel.events_until(position) == number - len(above)
+            following = channel.next_event(position)
+            assert (following.offset if following else None) == (above[0] if above else None)
+        assert [event.offset for event in channel.events_between(0, number - 3)] == kept[:-3]
+    assert len(channel._events) <= 300
+
+
+def test_gauges_over_all_channels(log):
+    log(change(REPLACE, "x", {"f": 12345}, channels=("a", "b")), change(EVENT, content={"n": 1}))
+    assert log.store.agent_count() == 1, "an agent in two channels is one agent"
+    assert log.store.size_bytes() == 2 * 5 + len('{"n":1}')
+    log(change(MERGE, "x", {"g": 1}, unset=["f"]))
+    assert log.store.size_bytes() == 1 + 5 + len('{"n":1}')
+    log(change(REMOVE, "x", channels=("a", "b")))
+    assert log.store.size_bytes() == len('{"n":1}')
