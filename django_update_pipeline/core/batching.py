@@ -35,6 +35,8 @@ _VARIED = 0.001
 _STRETCH_STEP = 1.25
 _MOST_STRETCH = 4.0
 
+#: A flush that takes so many times more or less than expected starts the measures afresh.
+_SURPRISE = 2.0
 #: A measured flush counts as no longer than this: a suspended machine is no measure.
 _LONGEST_S = 10.0
 
@@ -72,7 +74,8 @@ class AdaptiveBatching:
     A flush costs a fixed part (waking every connection) and a part per update. Both are fitted to what was
     measured, by exponentially weighted least squares: with the mean cost per update alone, small batches
     would look dear and stay small. Growth is by half and one at a time, each step measured; where only one
-    size was seen of late, another is tried.
+    size was seen of late, another is tried; where a flush takes far more or less than expected, what was
+    measured before is forgotten.
 
     While a flush leaves something ready behind, the target stretches, up to fourfold: at saturation a
     thousand connections are better served by fewer, larger turns than by the promise that no turn is long.
@@ -136,8 +139,10 @@ class AdaptiveBatching:
         if size < 1 or not 0.0 <= duration_s < NEVER:
             return
         duration_s = min(duration_s, _LONGEST_S)
-        if self._mean_size == 0.0:
-            self._mean_size, self._mean_s, self._largest = size, duration_s, size
+        if self._mean_size == 0.0 or self._is_news(size, duration_s):
+            self._mean_size, self._mean_s = size, duration_s
+            self._variance = self._covariance = 0.0
+            self._largest = max(size, (1 - _NEWEST) * self._largest)
             return
         off_size, off_s = size - self._mean_size, duration_s - self._mean_s
         self._mean_size += _NEWEST * off_size
@@ -145,6 +150,19 @@ class AdaptiveBatching:
         self._variance = (1 - _NEWEST) * (self._variance + _NEWEST * off_size * off_size)
         self._covariance = (1 - _NEWEST) * (self._covariance + _NEWEST * off_size * off_s)
         self._largest = max(size, (1 - _NEWEST) * self._largest)
+
+    def _is_news(self, size: int, duration_s: float) -> bool:
+        """Whether the costs are no longer what they were: connections came or went, the machine is busier.
+
+        The old measures would be taken for the cost of another size, and the size stay where it is.
+        """
+        shared_out = self._mean_s * size / self._mean_size  # what it takes if nothing of it is fixed
+        if self._variance > _VARIED * self._mean_size**2:
+            marginal_s = min(max(self._covariance / self._variance, 0.0), self._mean_s / self._mean_size)
+            least = most = self._mean_s + marginal_s * (size - self._mean_size)
+        else:
+            least, most = min(self._mean_s, shared_out), max(self._mean_s, shared_out)
+        return not least / _SURPRISE <= duration_s <= most * _SURPRISE
 
 
 class PendingView:
@@ -183,6 +201,8 @@ class BatchProcessor:
             priority: PendingView(self, priority) for priority in PRIORITIES
         }
         self.clear: Callable[[UpdatePriority], object] = self.queue.clear
+        #: Called after a knob was turned: what waits may be due earlier.
+        self.on_tuned: Callable[[], object] = lambda: None
 
     @property
     def max_batch_size(self) -> int:
@@ -211,6 +231,7 @@ class BatchProcessor:
         self.policy.batch_timeout_ms = float(value)
         self.queue.windows_s = self.policy.windows_s()
         self.next_due = -NEVER  # what waits was given the old window: look at once
+        self.on_tuned()
 
     def get_pending_count(self) -> dict[UpdatePriority, int]:
         """How many updates wait, by priority."""

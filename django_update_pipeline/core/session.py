@@ -283,9 +283,9 @@ class ClassicSession:
         if catch_up.gone is None:
             if 0 <= position < channel.floor:
                 raise TooFarBehind
-            catch_up.gone = []
+            # A channel just joined may have lost an agent that is known from one just left.
+            catch_up.gone = channel.gone_since(position if position >= 0 else self.position)[::-1]
             if position >= 0:
-                catch_up.gone = channel.gone_since(position)[::-1]
                 catch_up.few = channel.agents_changed_since(position, MAX_LISTED_AGENTS)
                 if catch_up.few is not None:
                     catch_up.few.reverse()

@@ -52,19 +52,16 @@ class Client:
         self.shown: dict[str, State] = dict.fromkeys(AGENTS)
         self.due: dict[str, list[int]] = {name: [] for name in channels}
         self.last_event = 0
-        self.frames_of_pass = 0
 
     def subscribe(self, channels: tuple[str, ...]) -> None:
         for name in channels:
             self.due.setdefault(name, [])
         self.session.subscribe(channels)
-        self.frames_of_pass = 0
 
     def unsubscribe(self, channels: tuple[str, ...]) -> None:
         for name in channels:
             self.due.pop(name, None)
         self.session.unsubscribe(channels)
-        self.frames_of_pass = 0
         for agent, its in AGENTS.items():
             if not set(its) & set(self.due):
                 self.shown[agent] = None
@@ -76,34 +73,39 @@ class Client:
         session = self.session
         if self.live is not None:
             live, count = self.live
-            if count == len(live.texts) or is_interrupted or live.to != self.world.head or session.catch_up:
+            if is_interrupted or live.to != self.world.head or session.catch_up:
                 session.sent(live, count)
                 self.live = None
             else:
-                self.live = live, count + 1
-                self.receive(live.texts[count])
+                self.write_live(live, count)
             return True
         if not session.has_news():
             return False
         if session.catch_up is None:
             live_frames = self.world.renderer.live(session.channels, session.position)
             if live_frames is not None:
-                self.live = live_frames, 0
+                assert live_frames.to == self.world.head
+                self.write_live(live_frames, 0)
                 return True
             session.fall_behind()
-            self.frames_of_pass = 0
         try:
             frame = session.next_frame()
         except TooFarBehind:
             assert any(channel.floor > 0 for channel in self.world.store.channels.values())
             self.connect(session.channels)
             return True
-        if frame is None:
-            self.frames_of_pass = 0
-        else:
-            self.frames_of_pass += 1
+        if frame is not None:
             self.receive(frame)
         return True
+
+    def write_live(self, live: LiveFrames, count: int) -> None:
+        """Writes the next of the shared frames; while it is being written, anything may happen."""
+        if count == len(live.texts):
+            self.session.sent(live, count)
+            self.live = None
+        else:
+            self.live = live, count + 1
+            self.receive(live.texts[count])
 
     # the browser
 
@@ -202,7 +204,7 @@ class SessionMachine(RuleBasedStateMachine):
         changes = []
         for kind in kinds:
             self.head += 1
-            agent = data.draw(st.sampled_from(sorted(AGENTS)))
+            agent = data.draw(st.sampled_from(["z", "z", "z", "x", "y", "w"]))
             channels, content, unset, update_type = AGENTS[agent], {}, (), "state_change"
             fields = data.draw(st.sets(st.sampled_from(FIELDS)))
             before = self.history[agent][-1]
@@ -252,8 +254,8 @@ class SessionMachine(RuleBasedStateMachine):
             client.write(True)
 
     @precondition(lambda self: self.head > 3)
-    @rule(which=st.integers(0, 2), publications=st.lists(st.data(), max_size=0), limit=st.integers(1, 30))
-    def law_c2_a_pass_ends_while_the_log_grows(self, which: int, publications: list[Any], limit: int) -> None:
+    @rule(which=st.integers(0, 2), limit=st.integers(1, 30))
+    def law_c2_a_pass_ends_while_the_log_grows(self, which: int, limit: int) -> None:
         """Law C2: events and removals after each frame do not keep a pass from its end."""
         client = self.clients[which % len(self.clients)]
         if client.live is not None:

@@ -1,9 +1,209 @@
-"""The adaptive batching policy, value by value; its laws are in tests/property/test_batching_laws.py."""
+"""Batching by examples; its laws are in tests/property/test_batching_laws.py."""
 
 from __future__ import annotations
 
-from django_update_pipeline.core.batching import AdaptiveBatching
+import math
+
+import pytest
+
+from django_update_pipeline.core.batching import NEVER, AdaptiveBatching, BatchProcessor
 from django_update_pipeline.core.config import BatchingConfig
+from django_update_pipeline.core.messages import UpdateKind, UpdateMessage, UpdatePriority
+from django_update_pipeline.exceptions import ConfigurationError
+
+CRITICAL, HIGH, NORMAL, LOW = UpdatePriority
+
+
+def update(agent="x", priority=NORMAL, at=0.0, kind=UpdateKind.EVENT):
+    return UpdateMessage(agent, "said", payload=b"{}", priority=priority, accepted_at=at, kind=kind, channels=("a",))
+
+
+def flush(processor, now):
+    batch = processor.take_due(now)
+    processor.queue.delivered(batch)
+    processor.released(now)
+    return batch
+
+
+# when
+
+
+def test_an_idle_pipeline_answers_at_once():
+    processor = BatchProcessor()
+    assert processor.wait_until() == NEVER
+    processor.accept(update(at=100.0))
+    assert processor.wait_until() == 100.0
+    assert len(flush(processor, 100.0)) == 1
+    assert processor.wait_until() == NEVER
+
+
+def test_a_busy_class_pauses_1_2_4_ms_up_to_its_window():
+    processor = BatchProcessor()
+    now, pauses = 100.0, []
+    for _ in range(8):
+        processor.accept(update(at=now))
+        due = processor.wait_until()
+        pauses.append(round((due - now) * 1000, 6))
+        flush(processor, due)
+        now = due
+    assert pauses == [0, 1, 2, 4, 8, 16, 20, 20]
+
+
+def test_a_quiet_window_starts_it_afresh():
+    policy = AdaptiveBatching()
+    policy.flushed([NORMAL], 1.0)
+    policy.flushed([NORMAL], 1.002)
+    assert policy.due_at(NORMAL, 1.003) == pytest.approx(1.004)
+    assert policy.due_at(NORMAL, 1.022) == 1.022
+    policy.flushed([NORMAL], 1.022)
+    assert policy.due_at(NORMAL, 1.022) == pytest.approx(1.023)
+
+
+def test_classes_pause_by_themselves_and_critical_never():
+    policy = AdaptiveBatching()
+    policy.flushed([CRITICAL, LOW], 1.0)
+    assert policy.due_at(CRITICAL, 1.0) == policy.due_at(HIGH, 1.0) == 1.0
+    assert policy.due_at(LOW, 1.0) == 1.001
+
+
+def test_an_urgent_update_takes_along_what_pauses():
+    processor = BatchProcessor()
+    processor.accept(update(at=1.0))
+    flush(processor, 1.0)
+    processor.accept(update("y", at=1.0))
+    assert processor.take_due(1.0) == []
+    processor.accept(update("z", CRITICAL, at=1.0))
+    assert [u.agent_id for u in flush(processor, 1.0)] == ["z", "y"]
+
+
+def test_a_clock_that_runs_ahead_at_the_door_does_not_break_the_pause():
+    policy = AdaptiveBatching()
+    policy.flushed([NORMAL], 5.0)
+    assert policy.due_at(NORMAL, 4.0) == pytest.approx(5.001)
+
+
+def test_a_shorter_window_counts_at_once():
+    policy = AdaptiveBatching()
+    for _ in range(8):
+        policy.flushed([NORMAL], 1.0)
+    policy.batch_timeout_ms = 2.0
+    assert policy.due_at(NORMAL, 1.0) == pytest.approx(1.002)
+
+
+def test_what_waits_is_looked_at_when_the_window_changes():
+    processor = BatchProcessor(AdaptiveBatching(BatchingConfig(batch_timeout_ms=60_000)))
+    now = 1.0
+    for _ in range(11):
+        processor.accept(update(at=now))
+        now = processor.wait_until()
+        flush(processor, now)
+    processor.accept(update(at=now))
+    assert processor.wait_until() > now + 1.0
+    processor.batch_timeout_ms = 5
+    assert processor.batch_timeout_ms == 5.0
+    assert processor.wait_until() < now
+    assert len(flush(processor, now)) == 1
+    assert processor.wait_until() == NEVER
+
+
+def test_more_than_a_batch_is_due_at_once():
+    processor = BatchProcessor(AdaptiveBatching(BatchingConfig(max_batch_size=2)))
+    for number in range(5):
+        processor.accept(update(f"agent {number}", at=1.0))
+    assert [len(flush(processor, 1.0)) for _ in range(4)] == [2, 2, 1, 0]
+
+
+def test_what_waited_for_a_batch_that_was_out_is_due_when_it_is_settled():
+    processor = BatchProcessor()
+    processor.accept(update(at=1.0))
+    batch = processor.take_due(1.0)
+    processor.accept(update(at=1.5))
+    assert processor.wait_until() == NEVER
+    processor.queue.delivered(batch)
+    processor.released(2.0)
+    assert processor.wait_until() == 2.0
+    processor.released(3.0)
+    assert processor.wait_until() == 2.0
+
+
+def test_the_end_of_a_back_off_is_waited_for():
+    processor = BatchProcessor()
+    processor.accept(update(at=1.0))
+    batch = processor.take_due(1.0)
+    processor.queue.give_back(batch)
+    processor.queue.back_off("x", 7.0)
+    processor.queue.release(batch)
+    processor.released(1.0)
+    assert processor.wait_until() == 7.0
+    assert processor.take_due(6.9) == []
+    assert len(processor.take_due(7.0)) == 1
+
+
+# how large
+
+
+def test_a_batch_is_as_large_as_allowed_until_something_is_measured():
+    policy = AdaptiveBatching()
+    assert policy.limit() == 50
+    policy.measured(0, 1.0)
+    policy.measured(5, -1.0)
+    policy.measured(5, math.nan)
+    policy.measured(5, math.inf)
+    assert policy.limit() == 50
+
+
+def settled(fixed_ms, marginal_ms, start=(), turns=60):
+    policy = AdaptiveBatching(BatchingConfig(target_flush_ms=10.0))
+    for size in start:
+        policy.measured(size, (fixed_ms + marginal_ms * size) / 1000)
+    sizes = []
+    for _ in range(turns):
+        sizes.append(policy.limit())
+        policy.measured(sizes[-1], (fixed_ms + marginal_ms * sizes[-1]) / 1000)
+    return sizes
+
+
+def test_many_connections_make_batches_small():
+    """20 ms for each update: an urgent one must not wait for fifty of them."""
+    sizes = settled(0.1, 20.0)
+    assert sizes[0] == 50
+    assert max(sizes[10:]) <= 2
+
+
+def test_single_updates_of_an_idle_time_do_not_make_a_burst_slow():
+    """What went wrong: 9 ms to wake everybody, however large the batch, and the size stayed at 1."""
+    sizes = settled(9.0, 0.02, start=[1] * 100)
+    assert sizes[0] <= 3, "it is tried step by step"
+    assert sizes[12:] == [50] * len(sizes[12:])
+
+
+def test_a_fixed_part_above_the_target_is_shared_by_many():
+    """Batches of one would take 30 ms each as well: 33 a second instead of 1,600."""
+    sizes = settled(30.0, 0.02, start=[1] * 100)
+    assert sorted(sizes[12:])[len(sizes) // 2] == 50
+
+
+def test_a_size_that_takes_the_target_is_kept():
+    sizes = settled(2.0, 0.8, start=[1] * 10)
+    assert sorted(sizes[20:])[20] in (9, 10)
+
+
+def test_a_cost_that_grows_is_followed():
+    """What went wrong: the old cheap flushes made the dear ones look as if size did not matter."""
+    policy = AdaptiveBatching(BatchingConfig(target_flush_ms=10.0))
+    for cost_ms, best in ((0.1, 50), (5.0, 2), (0.1, 50), (20.0, 1), (1.0, 10)):
+        for _ in range(15):
+            size = policy.limit()
+            policy.measured(size, size * cost_ms / 1000)
+        assert best / 1.6 - 1 <= policy.limit() <= 1.6 * best + 1
+
+
+def test_one_long_flush_is_forgotten_soon():
+    """A collection of garbage, or a machine that was suspended, is no reason to send one by one."""
+    policy = AdaptiveBatching(BatchingConfig(target_flush_ms=10.0))
+    for duration_s in (0.005, 0.005, 7.0, 0.005, 0.005):
+        policy.measured(50, duration_s)
+    assert policy.limit() == 50
 
 
 def test_a_flush_that_leaves_something_behind_stretches_the_next_ones() -> None:
@@ -20,3 +220,90 @@ def test_a_flush_that_leaves_something_behind_stretches_the_next_ones() -> None:
     assert calm == 2
     assert behind > 2 * calm
     assert policy.limit() == calm
+
+
+def test_the_limit_follows_max_batch_size():
+    policy = AdaptiveBatching()
+    policy.measured(50, 0.001)
+    policy.max_batch_size = 7
+    assert policy.limit() == 7
+
+
+# the founding names
+
+
+def test_max_batch_size_is_checked_and_counts_for_the_next_batch():
+    processor = BatchProcessor()
+    for number in range(9):
+        processor.accept(update(f"agent {number}"))
+    processor.max_batch_size = 3
+    assert processor.max_batch_size == 3
+    assert len(flush(processor, 1.0)) == 3
+    for wrong in (0, -1, 2.5, True, "3", None):
+        with pytest.raises(ConfigurationError, match="max_batch_size"):
+            processor.max_batch_size = wrong
+    assert processor.max_batch_size == 3
+
+
+@pytest.mark.parametrize("wrong", [-1, 60_001, True, "5", None, math.nan, math.inf])
+def test_batch_timeout_ms_is_checked(wrong):
+    processor = BatchProcessor()
+    with pytest.raises(ConfigurationError, match="batch_timeout_ms"):
+        processor.batch_timeout_ms = wrong
+    assert processor.batch_timeout_ms == 20.0
+
+
+def test_a_new_window_moves_the_deadlines_of_what_comes():
+    processor = BatchProcessor()
+    processor.batch_timeout_ms = 100
+    assert processor.queue.windows_s == pytest.approx((0.0, 0.05, 0.1, 0.4))
+
+
+def test_pending_updates_are_queues_by_priority():
+    processor = BatchProcessor()
+    for number, priority in enumerate((LOW, LOW, HIGH)):
+        processor.accept(update(f"agent {number}", priority, at=-float(number)))
+    pending = processor.pending_updates
+    assert list(pending) == [CRITICAL, HIGH, NORMAL, LOW]
+    assert [len(queue) for queue in pending.values()] == [0, 1, 0, 2]
+    assert [u.agent_id for u in pending[LOW]] == ["agent 1", "agent 0"]
+    assert processor.get_pending_count() == {CRITICAL: 0, HIGH: 1, NORMAL: 0, LOW: 2}
+    pending[LOW].clear()
+    assert len(pending[LOW]) == 0
+    assert processor.queue.account.snapshot()["low"]["cleared"] == 2
+    assert [u.agent_id for u in flush(processor, 1.0)] == ["agent 2"]
+
+
+def test_clear_can_be_led_through_the_door():
+    processor = BatchProcessor()
+    cleared = []
+    processor.clear = cleared.append
+    processor.pending_updates[HIGH].clear()
+    assert cleared == [HIGH]
+
+
+def test_a_policy_of_ones_own_needs_only_its_methods():
+    class Fixed:
+        max_batch_size, batch_timeout_ms = 4, 10.0
+
+        def windows_s(self):
+            return 0.0, 0.0, 0.0, 0.0
+
+        def due_at(self, priority, now):
+            return now + 1.0
+
+        def limit(self):
+            return 3
+
+        def flushed(self, classes, now):
+            self.seen = set(classes), now
+
+        def measured(self, size, duration_s, is_behind=False): ...
+
+    policy = Fixed()
+    processor = BatchProcessor(policy)
+    for number in range(4):
+        processor.accept(update(f"agent {number}", LOW if number else HIGH))
+    assert processor.take_due(0.5) == []
+    assert [len(flush(processor, 1.0)) for _ in range(2)] == [3, 1]
+    assert policy.seen == ({HIGH, LOW}, 1.0)

@@ -1,0 +1,388 @@
+"""The queue by examples; its laws are in tests/property/test_queue_laws.py."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from django_update_pipeline.core.account import CLEARED, DEAD_LETTERED, DELIVERED
+from django_update_pipeline.core.messages import UpdateKind, UpdateMessage, UpdatePriority
+from django_update_pipeline.core.priority_queue import PriorityQueue
+
+CRITICAL, HIGH, NORMAL, LOW = UpdatePriority
+REPLACE, MERGE, REMOVE, EVENT = UpdateKind.REPLACE, UpdateKind.MERGE, UpdateKind.REMOVE, UpdateKind.EVENT
+
+
+def state(value, agent="x", priority=NORMAL, at=0.0, channels=("a",)):
+    return UpdateMessage(
+        agent,
+        payload=json.dumps({"f": value}).encode(),
+        priority=priority,
+        kind=REPLACE,
+        accepted_at=at,
+        channels=channels,
+    )
+
+
+def patch(fields, agent="x", priority=NORMAL, at=0.0, channels=("a",)):
+    return UpdateMessage(
+        agent,
+        "state_patch",
+        fields={key: None if value is None else json.dumps(value).encode() for key, value in fields.items()},
+        priority=priority,
+        kind=MERGE,
+        accepted_at=at,
+        channels=channels,
+    )
+
+
+def removal(agent="x", channels=("a",)):
+    return UpdateMessage(agent, "state_removed", payload=b"{}", kind=REMOVE, channels=channels)
+
+
+def event(name, agent="x", priority=NORMAL, at=0.0):
+    return UpdateMessage(agent, name, payload=b"{}", priority=priority, accepted_at=at, channels=("a",))
+
+
+def queue_of(*updates):
+    queue = PriorityQueue()
+    for update in updates:
+        queue.accept(update)
+    return queue
+
+
+def said(batch):
+    return [(u.agent_id, u.data.get("f", u.update_type) if u.kind is not EVENT else u.update_type) for u in batch]
+
+
+def drained(queue, limit=1):
+    taken = []
+    while batch := queue.take(limit):
+        queue.delivered(batch)
+        taken += batch
+    return taken
+
+
+# choice
+
+
+def test_the_most_urgent_goes_first_then_the_earliest_deadline():
+    queue = queue_of(
+        state(1, "low", LOW), state(2, "normal"), state(3, "high", HIGH), state(4, "late", HIGH, at=1.0),
+        state(5, "critical", CRITICAL, at=2.0),
+    )  # fmt: skip
+    assert [u.agent_id for u in queue.take(9)] == ["critical", "high", "normal", "low", "late"]
+
+
+def test_a_low_update_gains_on_newer_ones_as_it_waits():
+    """LOW's deadline lies four NORMAL windows away, no further: nothing starves."""
+    queue = queue_of(state(1, "low", LOW, at=0.0), state(2, "normal", NORMAL, at=0.061))
+    assert queue.take(1)[0].agent_id == "low"
+
+
+def test_events_of_one_instant_keep_their_order_across_agents():
+    queue = queue_of(*(event(str(n), f"agent {n % 3}") for n in range(9)))
+    assert [u.update_type for u in drained(queue)] == [str(n) for n in (0, 1, 2, 3, 4, 5, 6, 7, 8)]
+
+
+def test_an_urgent_update_takes_along_what_waits_before_it_for_its_agent():
+    """Promise 1: the order of an agent is not broken, so what is before becomes as urgent."""
+    queue = queue_of(event("first", priority=LOW), state(1, "other", HIGH), state(2, priority=CRITICAL))
+    assert said(queue.take(3)) == [("x", "first"), ("x", 2), ("other", 1)]
+
+
+def test_a_promotion_counts_for_the_account_of_nobody():
+    queue = queue_of(event("first", priority=LOW), event("second", priority=CRITICAL))
+    queue.delivered(queue.take(2))
+    shown = queue.account.snapshot()
+    assert shown["low"]["delivered"] == shown["critical"]["delivered"] == 1
+
+
+def test_a_clock_that_runs_behind_does_not_overtake():
+    queue = queue_of(event("first", "x", at=5.0), event("second", "y", at=1.0))
+    assert [u.update_type for u in drained(queue)] == ["first", "second"]
+
+
+# composition
+
+
+def test_a_newer_state_takes_the_older_ones_place_in_the_chain():
+    queue = queue_of(state(1), event("said"), state(2))
+    assert said(queue.take(3)) == [("x", 2), ("x", "said")]
+    assert queue.account.snapshot()["total"]["conflated"] == 1
+
+
+def test_a_patch_is_laid_over_a_waiting_state():
+    queue = queue_of(state(1), patch({"g": 2, "f": None}))
+    (update,) = queue.take(1)
+    assert (update.kind, update.data) == (REPLACE, {"g": 2})
+
+
+def test_a_patch_after_a_removal_is_a_new_state():
+    queue = queue_of(removal(), patch({"g": 2, "h": None}))
+    (update,) = queue.take(1)
+    assert (update.kind, update.data, update.update_type) == (REPLACE, {"g": 2}, "state_change")
+
+
+def test_states_for_other_channels_wait_beside_each_other():
+    queue = queue_of(state(1), state(2, channels=("b",)), state(3), state(4, channels=("b",)))
+    assert [(u.channels, u.data["f"]) for u in queue.take(9)] == [(("a",), 3), (("b",), 4)]
+
+
+def test_a_state_does_not_go_back_where_sets_of_channels_overlap():
+    """What went wrong: the third state went in the first one's place, and in channel a the second one won."""
+    queue = queue_of(state(1, channels=("a", "b")), state(2, channels=("a",)), state(3, channels=("a", "b")))
+    shown = {}
+    for update in queue.take(9):
+        shown |= dict.fromkeys(update.channels, update.data["f"])
+    assert shown == {"a": 3, "b": 3}
+    assert queue.account.snapshot()["total"]["conflated"] == 1
+
+
+def test_a_state_waits_behind_one_that_also_goes_to_other_channels():
+    """Its content must not reach them, so it can't be laid over it either."""
+    queue = queue_of(
+        state(1, channels=("a", "b")), state(2, channels=("b", "c")), state(3, channels=("a", "b")),
+        state(4, channels=("a", "b")),
+    )  # fmt: skip
+    taken = queue.take(9)
+    assert [(u.channels, u.data["f"]) for u in taken] == [(("a", "b"), 1), (("b", "c"), 2), (("a", "b"), 4)]
+
+
+def test_the_state_behind_keeps_its_own_fields_when_it_is_overlaid():
+    queue = queue_of(
+        state(1, channels=("a", "b")), patch({"g": 2}, channels=("a",)), patch({"f": 3}, channels=("a", "b"))
+    )
+    assert [u.data for u in queue.take(9)] == [{"f": 3}, {"g": 2, "f": 3}]
+    assert queue.waiting_bytes == 0
+
+
+@pytest.mark.parametrize("last", [patch({"f": 3}), state(3), removal()], ids=["patch", "state", "removal"])
+def test_a_state_that_waits_to_be_loaded_composes(last):
+    lazy = UpdateMessage("x", kind=REPLACE, load=lambda agent_id: {}, channels=("a",))
+    queue = queue_of(lazy, last)
+    (update,) = queue.take(9)
+    assert (update.load is None) is (last.kind is not MERGE)
+    assert queue.waiting_bytes == 0
+
+
+def test_composition_keeps_everybody_who_waits():
+    class Waiter:
+        def delivered(self): ...
+
+        def failed(self, outcome, reason): ...
+
+    waiters = [Waiter() for _ in range(4)]
+    updates = [state(1), state(2), patch({"g": 1}), state(3)]
+    for update, waiter in zip(updates, waiters, strict=True):
+        update.waiters = [waiter]
+    queue = queue_of(*updates, state(4))
+    (update,) = queue.take(9)
+    assert update.waiters == waiters
+
+
+# what accept says
+
+
+def test_accept_says_whether_something_new_can_be_taken():
+    queue = PriorityQueue()
+    assert queue.accept(event("first"))
+    assert queue.accept(state(1, priority=LOW))
+    assert not queue.accept(state(2, priority=LOW)), "it conflates into what is known to wait"
+    assert queue.accept(state(3, priority=HIGH)), "sooner than known"
+    batch = queue.take(9)
+    assert not queue.accept(event("held"))
+    assert not queue.accept(state(4, priority=CRITICAL))
+    assert not queue.accept(state(5, priority=CRITICAL, at=-1.0))
+    queue.give_back(batch[:1])
+    queue.back_off("x", 9.0)
+    queue.delivered(batch[1:])
+    assert not queue.accept(event("while it backs off", priority=CRITICAL))
+
+
+# a batch that is out
+
+
+def test_what_is_out_is_not_changed_by_what_comes_in():
+    """Law Q4."""
+    queue = queue_of(state(1))
+    batch = queue.take(1)
+    queue.accept(state(2))
+    queue.accept(state(3))
+    assert queue.take(9) == []
+    assert said(batch) == [("x", 1)]
+    queue.delivered(batch)
+    assert said(queue.take(9)) == [("x", 3)]
+
+
+def test_what_comes_back_goes_first_and_composes_with_the_newer_state():
+    queue = queue_of(event("said"), state(1))
+    batch = queue.take(9)
+    queue.accept(event("heard"))
+    queue.accept(patch({"g": 2}))
+    queue.give_back(batch)
+    queue.release(batch)
+    assert said(queue.take(9)) == [("x", "said"), ("x", 1), ("x", "heard")]
+    assert batch[1].data == {"f": 1, "g": 2}
+    assert queue.account.snapshot()["total"]["conflated"] == 1
+
+
+def test_what_comes_back_does_not_pull_a_newer_state_past_another_for_its_channels():
+    """What went wrong: the state for a and b came to the front, ahead of an older one for a."""
+    queue = queue_of(state(1, channels=("a", "b")))
+    batch = queue.take(9)
+    queue.accept(state(2, channels=("a",)))
+    queue.accept(state(3, channels=("a", "b")))
+    queue.give_back(batch)
+    queue.release(batch)
+    shown = {}
+    for update in queue.take(9):
+        shown |= dict.fromkeys(update.channels, update.data["f"])
+    assert shown == {"a": 3, "b": 3}
+
+
+def test_what_comes_back_may_pass_states_for_channels_it_does_not_share():
+    queue = queue_of(state(1))
+    batch = queue.take(9)
+    queue.accept(state(2, channels=("b",)))
+    queue.accept(state(3))
+    queue.give_back(batch)
+    queue.release(batch)
+    assert [(u.channels, u.data["f"]) for u in queue.take(9)] == [(("a",), 3), (("b",), 2)]
+
+
+def test_what_comes_back_is_as_urgent_as_what_waits_behind_it():
+    queue = queue_of(event("said", priority=LOW), event("other", "y", HIGH))
+    batch = queue.take(1)
+    assert said(batch) == [("y", "other")]
+    queue.delivered(batch)
+    batch = queue.take(1)
+    queue.accept(state(1, priority=CRITICAL))
+    queue.accept(event("more", "y", HIGH))
+    queue.give_back(batch)
+    queue.release(batch)
+    assert said(queue.take(3)) == [("x", "said"), ("x", 1), ("y", "more")]
+
+
+def test_events_that_come_back_keep_their_order_across_agents():
+    """What went wrong: of two given back together, the later one of another agent came first."""
+    queue = queue_of(event("1", "x"), event("2", "y"), event("3", "z"))
+    batch = queue.take(2)
+    queue.give_back(batch)
+    queue.release(batch)
+    assert [u.update_type for u in drained(queue)] == ["1", "2", "3"]
+
+
+def test_an_agent_that_backs_off_waits_with_all_its_updates():
+    queue = queue_of(event("said"), state(1, "y"))
+    batch = queue.take(9)
+    queue.settle(batch[1], DELIVERED)
+    queue.give_back(batch[:1])
+    queue.back_off("x", 5.0)
+    queue.release(batch)
+    queue.accept(state(2, priority=CRITICAL))
+    assert not queue.has_ready()
+    assert queue.next_wake_up() == 5.0
+    assert not queue.wake_up(4.9)
+    assert queue.wake_up(5.0)
+    assert said(queue.take(9)) == [("x", "said"), ("x", 2)]
+    assert queue.next_wake_up() is None
+
+
+def test_the_latest_back_off_counts():
+    queue = queue_of(event("said"))
+    batch = queue.take(1)
+    queue.give_back(batch)
+    queue.back_off("x", 5.0)
+    queue.back_off("x", 9.0)
+    queue.release(batch)
+    assert not queue.wake_up(5.0)
+    assert queue.wake_up(9.0)
+
+
+def test_a_back_off_may_end_before_the_batch_is_let_go():
+    queue = queue_of(event("said"))
+    batch = queue.take(1)
+    queue.give_back(batch)
+    queue.back_off("x", 5.0)
+    assert not queue.wake_up(6.0)
+    queue.release(batch)
+    assert queue.has_ready()
+
+
+def test_settling_one_by_one_lets_go_of_agents_with_nothing_left():
+    queue = queue_of(event("1"), event("2", "y"), event("3", "z"))
+    batch = queue.take(9)
+    for update, term in zip(batch, (DELIVERED, DEAD_LETTERED, CLEARED), strict=True):
+        queue.settle(update, term)
+    queue.release(batch)
+    queue.release(batch)
+    assert queue.chains == {}
+    total = queue.account.snapshot()["total"]
+    assert (total["delivered"], total["dead_lettered"], total["cleared"]) == (1, 1, 1)
+
+
+# giving up
+
+
+def test_the_oldest_event_makes_room_and_states_stay():
+    queue = queue_of(state(1, "y", LOW), event("1", "x", LOW), event("2", "y", CRITICAL))
+    assert queue.drop_oldest_event().update_type == "1"
+    assert queue.drop_oldest_event().update_type == "2"
+    assert queue.drop_oldest_event() is None
+    assert said(queue.take(9)) == [("y", 1)]
+    assert (queue.event_count, queue.event_bytes, queue.waiting_bytes) == (0, 0, 0)
+
+
+def test_an_event_that_came_back_may_be_dropped_once():
+    queue = queue_of(event("1"), event("2", "y"))
+    batch = queue.take(1)
+    queue.give_back(batch)
+    queue.back_off("x", 1.0)
+    queue.release(batch)
+    assert queue.drop_oldest_event().update_type == "1"
+    assert queue.drop_oldest_event().update_type == "2"
+    assert queue.drop_oldest_event() is None
+    queue.wake_up(2.0)
+    assert queue.chains == {}
+
+
+def test_many_events_taken_out_of_turn_leave_no_trace():
+    """The list of events by age forgets those that were taken, also behind one that is never taken."""
+    queue = queue_of(event("old", "slow", LOW))
+    for number in range(5000):
+        queue.accept(event(str(number), "fast", CRITICAL))
+        queue.delivered([u for u in queue.take(1) if u.agent_id == "fast"])
+    assert len(queue._events) <= 2 * queue.event_count + 1000
+
+
+def test_clear_counts_by_priority_and_keeps_the_rest():
+    queue = queue_of(event("1", priority=LOW), state(2, priority=HIGH), event("3", "y", LOW), event("4", "y"))
+    assert len(queue.clear(LOW)) == 2
+    assert queue.account.snapshot()["low"]["cleared"] == 2
+    assert said(queue.take(1)) == [("x", 2)]
+    assert len(queue.clear()) == 1
+    assert queue.account.snapshot()["total"]["pending"] == 1
+
+
+def test_clear_leaves_what_is_out_and_what_backs_off_is_let_go_in_time():
+    queue = queue_of(event("1"), event("2", "y"))
+    batch = queue.take(9)
+    queue.give_back(batch[1:])
+    queue.back_off("y", 5.0)
+    queue.accept(event("3"))
+    assert {u.update_type for u in queue.clear()} == {"2", "3"}
+    queue.settle(batch[0], DELIVERED)
+    queue.release(batch)
+    assert set(queue.chains) == {"y"}
+    assert not queue.wake_up(5.0)
+    assert queue.chains == {}
+
+
+def test_the_gauges_of_age_and_priority():
+    queue = queue_of(event("1", at=3.0), state(2, "y", HIGH, at=2.0), state(3, "y", LOW, at=4.0))
+    assert queue.oldest_accepted_at() == 3.0
+    assert queue.pending_by_priority() == {CRITICAL: 0, HIGH: 0, NORMAL: 1, LOW: 1}
+    queue.delivered(queue.take(9))
+    assert queue.oldest_accepted_at() is None
