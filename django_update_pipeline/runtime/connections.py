@@ -361,6 +361,12 @@ class WebSocketManager:
                 await asyncio.wait(late, timeout=self.config.close_timeout_s)
         self.forget_all()
 
+    def forget_other_loops(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Lets go of connections whose writers ran on a loop that is not this one."""
+        for connection in list(self.connections.values()):
+            if connection.task is not None and connection.task.get_loop() is not loop:
+                self.forget(connection)
+
     def forget_all(self) -> None:
         """Lets go of everything, without a word to the sockets: their loop is gone, or they were closed."""
         self.connections.clear()

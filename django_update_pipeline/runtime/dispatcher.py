@@ -74,6 +74,16 @@ class Dispatcher:
             ):  # the loop was closed without stop(): what is queued waits for the next start
                 self._loop = None
 
+    def nudge(self) -> None:
+        """Anything may have changed: look again. Any thread."""
+        if threading.get_ident() == self._thread:
+            self._wake()
+        elif (loop := self._loop) is not None:
+            try:
+                loop.call_soon_threadsafe(self._wake)
+            except RuntimeError:  # closed, as above
+                self._loop = None
+
     def _wake(self) -> None:
         waker = self._waker
         if waker is not None and not waker.done():

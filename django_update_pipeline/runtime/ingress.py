@@ -27,8 +27,9 @@ class Ingress:
 
     def __init__(self, accept: Callable[[UpdateMessage], bool]) -> None:
         self._accept = accept
-        #: Called after what may have made something due, with the door open. In any thread.
-        self.after: Callable[[], object] = lambda: None
+        #: Called with the door open again, when something may be due earlier; True: commands were carried out, so
+        #: anything may have changed. In any thread.
+        self.after: Callable[[bool], object] = lambda commands: None
         self._inbox: deque[UpdateMessage | Command] = deque()
         self._lock = threading.Lock()
 
@@ -37,8 +38,7 @@ class Ingress:
         that thread does it right after. Any thread.
         """
         self._inbox.append(item)
-        self.drain()
-        self.after()
+        self.after(self.drain())
 
     def put_update(self, update: UpdateMessage) -> bool:
         """`put` for an update, on a short path where nobody else is at the door. False: nothing became due earlier."""
@@ -51,35 +51,39 @@ class Ingress:
         finally:
             lock.release()
         if self._inbox:
-            self.drain()
-            self.after()
+            self.after(self.drain())
             return True
         return news
 
-    def drain(self) -> None:
-        """Does what is in the inbox, if nobody else is at it."""
+    def drain(self) -> bool:
+        """Does what is in the inbox, if nobody else is at it. True: there were commands."""
         inbox = self._inbox
         lock = self._lock
+        commands = False
         while inbox and lock.acquire(False):
             try:
-                self._empty(inbox)
+                commands |= self._empty(inbox)
             finally:
                 lock.release()
+        return commands
 
-    def _empty(self, inbox: deque[UpdateMessage | Command]) -> None:
+    def _empty(self, inbox: deque[UpdateMessage | Command]) -> bool:
         accept = self._accept
+        commands = False
         while inbox:
             try:
                 item = inbox.popleft()
             except IndexError:  # a signal handler's drain came between
-                return
+                return commands
             try:
                 if type(item) is UpdateMessage:
                     accept(item)
                 else:
+                    commands = True
                     item()  # type: ignore[operator]
             except Exception:  # whoever is at the door may be somebody else's caller, and others' items follow
                 logger.exception("the queue failed on an item")
+        return commands
 
     def try_run(self, command: Callable[[], _T]) -> tuple[bool, _T | None]:
         """Empties the inbox, runs a command and returns its result; `(False, None)` if the door is held."""
@@ -91,8 +95,7 @@ class Ingress:
         finally:
             self._lock.release()
         if self._inbox:
-            self.drain()
-            self.after()
+            self.after(self.drain())
         return True, result
 
     def waiting(self) -> int:

@@ -7,11 +7,13 @@ after `stop()`. Everything else belongs to the loop the pipeline was started on.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import inspect
 import logging
 import secrets
 import threading
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import count
@@ -26,11 +28,12 @@ from ..core.ports import Clock
 from ..core.publication import Publication
 from ..core.session import ClassicRenderer
 from ..core.store import Store
-from ..exceptions import WrongLoop
+from ..exceptions import UpdatesRejected, WrongLoop
 from .clock import SystemClock
 from .connections import WebSocketManager, closer, sender
 from .delivery import Delivery
 from .dispatcher import Dispatcher
+from .guarded import guarded
 from .ingress import Ingress
 from .monitor import Monitor
 from .parts import Parts, default_parts
@@ -84,17 +87,21 @@ class UpdatePipeline(Queueing):
         self.node_id = secrets.token_hex(8)
         self.store = Store(epoch=secrets.token_hex(4), config=config.store)
         self.dead_letters = DeadLetters(config.dead_letters)
-        self.batch_processor = BatchProcessor(parts.batching)
+        self.batch_processor = BatchProcessor(guarded(parts.batching))
         self._queue = self.batch_processor.queue
         self._ingress = Ingress(self.batch_processor.accept)
+        self._ingress.after = self._after_door
         self.batch_processor.clear = self._clear
+        self.batch_processor.on_tuned = self._nudge
+        self._obituaries: deque[tuple[UpdateMessage, str, str]] = deque()
+        self._is_telling = False
         self.websocket_manager = WebSocketManager(ClassicRenderer(self.store), config.connections, self.clock)
         self.websocket_manager.on_opened = functools.partial(self._tell_connection, "connection_opened")
         self.websocket_manager.on_closed = functools.partial(self._tell_connection, "connection_closed")
         batch_numbers = count(1)
         self._delivery = Delivery(
             ingress=self._ingress,
-            queue=self._queue,
+            processor=self.batch_processor,
             transport=self.transport,
             transformers=parts.transformers,
             breaker=parts.circuit_breaker,
@@ -103,9 +110,9 @@ class UpdatePipeline(Queueing):
             clock=self.clock,
             transport_timeout_s=config.transport_timeout_s,
             hook_timeout_s=config.connections.hook_timeout_s,
+            max_update_bytes=config.queue.max_update_bytes,
             batch_ids=lambda: f"{self.node_id}-{next(batch_numbers)}",
-            take_more=lambda limit: self._ingress.try_run(lambda: self._queue.take(limit))[1] or [],
-            on_dead_letter=self._tell_dead_letter,
+            on_dead_letter=lambda *obituary: self._obituaries.append(obituary),
         )
         self._dispatcher = Dispatcher(
             self.batch_processor, self._ingress, self._delivery, self.clock, on_batch=self._batch_done
@@ -116,6 +123,7 @@ class UpdatePipeline(Queueing):
         self._prepare_queueing(parts.router, defer)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
+        self._claim = threading.Lock()
         self._life: asyncio.Lock | None = None
         self._life_loop: asyncio.AbstractEventLoop | None = None
         self._started_sources: list[Any] = []
@@ -126,17 +134,24 @@ class UpdatePipeline(Queueing):
     def _clear(self, priority: UpdatePriority | None = None) -> None:
         def clear() -> None:
             for update in self._queue.clear(priority):
+                self._delivery.thaw(update)
                 for waiter in update.waiters or ():
                     waiter.failed("cleared", "the queue was cleared")
 
         self._ingress.put(clear)
 
     def replay_dead_letter(self, number: int) -> bool:
-        """Queues a dead event again; False if there is no such letter or it is state."""
+        """Queues a dead event again; False if there is no such letter or it is state. Any thread.
+
+        Raises:
+            PipelineFull: there is no room for one more event; the letter is kept.
+        """
         letter = next((one for one in self.dead_letters.list() if one.number == number), None)
         if letter is None or not letter.is_replayable:
             return False
-        self.dead_letters.discard(number)
+        self._check_room_for_event(len(letter.payload))
+        if self.dead_letters.discard(number) is None:  # another caller replays it
+            return False
         self._hand_in(
             UpdateMessage(
                 letter.agent_id,
@@ -236,26 +251,42 @@ class UpdatePipeline(Queueing):
         """
         async with self._lock():
             loop = asyncio.get_running_loop()
-            if self._loop is not None and self._loop is not loop:
-                self._forget_loop()
-            if self.is_running:
-                return
-            self._delivery.on_new_loop()
-            await self.transport.start(self)
-            self._loop = loop
-            self._dispatcher.attach(loop)
-            self._task = loop.create_task(self._run(), name="update-pipeline-dispatcher")
-            for source in self.parts.sources:
-                try:
-                    result = source.start(self)
-                    if inspect.isawaitable(result):
-                        async with asyncio.timeout(self.config.connections.hook_timeout_s):
-                            await result
-                    self._started_sources.append(source)
-                except Exception:  # a source's boundary: the others and the pipeline go on
-                    logger.exception("source %s could not be started", getattr(source, "name", source))
+            with self._claim:  # two threads' loops may be here at once
+                if self._loop is not None and self._loop is not loop:
+                    if not self._loop.is_closed():
+                        raise WrongLoop(
+                            "the pipeline already runs on another event loop: stop it there first, or use it from "
+                            "there (queue_agent_update works from any thread)"
+                        )
+                    self._forget_loop()
+                if self.is_running:
+                    return
+                self._loop = loop
+            try:
+                await self._begin(loop)
+            except BaseException:  # also when cancelled: nothing is left half started
+                await self._end()
+                raise
             logger.info("pipeline started: transport %s, epoch %s", self.transport.name, self.store.epoch)
             self.parts.observers.tell(self.parts.observers.started, pipeline=self)
+
+    async def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        await self._stop_sources()  # those of an earlier loop that ended without stop()
+        self.websocket_manager.forget_other_loops(loop)
+        self._delivery.on_new_loop()
+        async with asyncio.timeout(self.config.transport_timeout_s):
+            await self.transport.start(self)
+        self._dispatcher.attach(loop)
+        self._task = loop.create_task(self._run(), name="update-pipeline-dispatcher")
+        for source in self.parts.sources:
+            self._started_sources.append(source)
+            try:
+                result = source.start(self)
+                if inspect.isawaitable(result):
+                    async with asyncio.timeout(self.config.connections.hook_timeout_s):
+                        await result
+            except Exception:  # a source's boundary: the others and the pipeline go on
+                logger.exception("source %s could not be started", getattr(source, "name", source))
 
     async def stop(self, timeout_s: float | None = None) -> StopReport:
         """Stops the sources, delivers what waits until the deadline, closes connections, and gives account.
@@ -264,30 +295,47 @@ class UpdatePipeline(Queueing):
             timeout_s: the deadline in seconds, `stop_timeout_s` of the settings by default.
         """
         async with self._lock():
-            deadline = self.clock.monotonic() + (
-                self.config.stop_timeout_s if timeout_s is None else timeout_s
-            )
+            deadline = self.clock.monotonic() + (self.config.stop_timeout_s if timeout_s is None else timeout_s)
             in_time = True
             if self._loop is not None and self._loop.is_closed():
                 self._forget_loop()
-            if self._task is not None:
-                await self._stop_sources()
-                await self._cancel_task()
+            if self._loop is not None:
                 try:
-                    async with asyncio.timeout(max(0.0, deadline - self.clock.monotonic())):
-                        await self._dispatcher.drain()
-                except TimeoutError:
-                    in_time = False
-                await self.websocket_manager.caught_up(min(1.0, max(0.05, deadline - self.clock.monotonic())))
-                await self.websocket_manager.close_all()
-                self._dispatcher.detach()
-                await self.transport.stop()
-                self._loop = None
+                    in_time = await self._wind_up(deadline)
+                finally:
+                    await self._end()
                 logger.info("pipeline stopped")
             total = self._queue.account.snapshot()["total"]
             report = StopReport(**total, in_time=in_time)
             self.parts.observers.tell(self.parts.observers.stopped, pipeline=self, report=report)
             return report
+
+    async def _wind_up(self, deadline: float) -> bool:
+        """Delivers what waits until the deadline; True if that was in time."""
+        await self._stop_sources()
+        await self._cancel_task()
+        drain = asyncio.create_task(self._dispatcher.drain(), name="update-pipeline-drain")
+        try:
+            await asyncio.wait([drain], timeout=max(0.0, deadline - self.clock.monotonic()))
+        finally:
+            in_time = drain.done()
+            await end_task(drain)
+        await self.websocket_manager.caught_up(min(1.0, max(0.05, deadline - self.clock.monotonic())))
+        return in_time
+
+    async def _end(self) -> None:
+        """Lets go of the loop: connections, transport, task. What is queued stays."""
+        await self._stop_sources()
+        await self._cancel_task()
+        self._delivery.maker.give_up()
+        await self.websocket_manager.close_all()
+        self._dispatcher.detach()
+        try:
+            async with asyncio.timeout(self.config.transport_timeout_s):
+                await self.transport.stop()
+        except Exception:  # the transport's boundary: it is not used any more
+            logger.exception("transport %s could not be stopped", self.transport.name)
+        self._loop = None
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -309,8 +357,7 @@ class UpdatePipeline(Queueing):
     async def _cancel_task(self) -> None:
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
+            await end_task(task)
 
     async def _stop_sources(self) -> None:
         while self._started_sources:
@@ -338,7 +385,6 @@ class UpdatePipeline(Queueing):
         """The loop ended without stop(): its tasks and sockets are gone with it; what is queued is not."""
         self._loop = None
         self._task = None
-        self._started_sources.clear()
         self._dispatcher.detach()
         self.websocket_manager.forget_all()
 
@@ -346,8 +392,15 @@ class UpdatePipeline(Queueing):
 
     def apply(self, publication: Publication) -> None:
         """Applies a publication to the store and wakes the connections it concerns. On the loop."""
-        if not self.store.apply(publication):
-            return
+        try:
+            if not self.store.apply(publication):
+                return
+        except UpdatesRejected:
+            self._wake_for(publication)  # the others of it were applied
+            raise
+        self._wake_for(publication)
+
+    def _wake_for(self, publication: Publication) -> None:
         changes = publication.changes
         if len(changes) == 1:
             self.websocket_manager.wake(set(changes[0].channels))
@@ -362,10 +415,34 @@ class UpdatePipeline(Queueing):
         if observers.batch_delivered:
             observers.tell(observers.batch_delivered, size=len(batch), duration_s=done - began)
 
-    def _tell_dead_letter(self, update: UpdateMessage, reason: str, cause: str) -> None:
-        observers = self.parts.observers
-        if observers.dead_lettered:
-            observers.tell(observers.dead_lettered, update=update, reason=reason, cause=cause)
+    def _after_door(self, commands: bool) -> None:
+        """The door is open again: wakes the dispatcher, tells of the dead. Any thread."""
+        if commands:
+            self._dispatcher.nudge()
+        else:
+            self._dispatcher.notify()
+        if self._obituaries:
+            self._tell_of_the_dead()
+
+    def _tell_of_the_dead(self) -> None:
+        """Outside the door, and once round: an observer may queue updates, by which others die."""
+        if self._is_telling:
+            return
+        self._is_telling = True
+        try:
+            observers = self.parts.observers
+            for _ in range(len(self._obituaries)):
+                try:
+                    update, reason, cause = self._obituaries.popleft()
+                except IndexError:  # another thread tells too
+                    return
+                if observers.dead_lettered:
+                    observers.tell(observers.dead_lettered, update=update, reason=reason, cause=cause)
+        finally:
+            self._is_telling = False
+
+    def _nudge(self) -> None:
+        self._dispatcher.nudge()
 
     def _tell_connection(self, notice: str, connection: Any) -> None:
         observers = self.parts.observers
@@ -389,4 +466,18 @@ class UpdatePipeline(Queueing):
         if threading.get_ident() == self._dispatcher._thread:
             self._delivery.breaker_changed()
         else:
-            loop.call_soon_threadsafe(self._delivery.breaker_changed)
+            with contextlib.suppress(RuntimeError):  # closed meanwhile
+                loop.call_soon_threadsafe(self._delivery.breaker_changed)
+
+
+async def end_task(task: asyncio.Task[None], timeout_s: float = 2.0) -> None:
+    """Cancels a task and waits for its end; again and again, because somebody's code may swallow it."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout_s
+    while not task.done() and loop.time() < deadline:
+        task.cancel()
+        await asyncio.wait([task], timeout=0.05)
+    if not task.done():
+        logger.error("task %s does not end: a transport or plugin swallows its cancellation", task.get_name())
+    elif not task.cancelled() and (error := task.exception()) is not None:
+        logger.error("task %s failed", task.get_name(), exc_info=error)
