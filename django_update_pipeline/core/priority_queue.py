@@ -14,7 +14,7 @@ Laws (design, section 6):
   of a chain is always its prefix.
 - Law Q4 (frozen): the agents of a batch that is out are held: their later updates wait, and compose among
   themselves only.
-- Law Q5 (account): see `core.account`.
+- Law Q5 is that of `core.account`.
 
 Deadlines are earliest-deadline-first keys, not timers: LOW's lies four NORMAL windows away, so it gains on
 newer, more urgent updates as it waits, and nothing starves.

@@ -1,6 +1,6 @@
 """A batch as it is handed to a transport: frozen, encoded, with an id under which it is retried.
 
-Law Q4 (frozen): a publication does not change once made; its retries carry the same id, and a store that has
+As Law Q4 of the queue asks, a publication does not change once made; its retries carry the same id, and a store that has
 applied an id ignores it.
 """
 

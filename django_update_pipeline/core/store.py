@@ -13,6 +13,8 @@ Laws (design, section 6):
 - Law S3 (answer): `changes_since(n)` is all with an offset above n, each once, newest, at a cost that grows
   with the answer only; n below the floor, above the head or of another epoch is answered by a `reset`
   snapshot: all state, no events.
+- Law S4 (frame): a client anywhere between an answer's `from_` and `to` is right at `to` once it has applied
+  it, so answers may repeat and overlap; it skips events it has had, and knows by `event_count` what it missed.
 """
 
 from __future__ import annotations

@@ -252,6 +252,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.agrees(name, client)
 
     def agrees(self, name: str, client: Client) -> None:
+        """Law S4: the states are those of its position, and each event was told once, or is missed by number."""
         assert client.states == self.channels[name].copies[client.position]
         events = [offset for offset, _ in self.channels[name].events if offset <= client.position]
         assert client.events == sorted(set(client.events))
