@@ -57,7 +57,9 @@ class Work:
     failed: list[tuple[UpdateMessage, str, str]] = field(default_factory=list)
     held_back: list[UpdateMessage] = field(default_factory=list)
     swallowed: list[UpdateMessage] = field(default_factory=list)
-    refused: set[int] = field(default_factory=set)  # places that the transport rejected: these were not applied
+    refused: set[int] = field(
+        default_factory=set
+    )  # places that the transport rejected: these were not applied
     attempts: int = 0
 
 
@@ -105,7 +107,9 @@ class Delivery:
         self._works: list[Work] = []
         # Events that wait again and keep their place in a publication; by the update's identity.
         self._frozen: dict[int, tuple[UpdateMessage, Publication]] = {}
-        self._acknowledged: Publication | None = None  # the last one: what works while something else does not
+        self._acknowledged: Publication | None = (
+            None  # the last one: what works while something else does not
+        )
         self._complaints = 0
         self._burials: dict[str, int] = {}
         self._changed = asyncio.Event()

@@ -81,7 +81,9 @@ class Ingress:
                 else:
                     commands = True
                     item()  # type: ignore[operator]
-            except Exception:  # whoever is at the door may be somebody else's caller, and others' items follow
+            except (
+                Exception
+            ):  # whoever is at the door may be somebody else's caller, and others' items follow
                 logger.exception("the queue failed on an item")
         return commands
 

@@ -93,7 +93,7 @@ class UpdatePipeline(Queueing):
         self._ingress.after = self._after_door
         self.batch_processor.clear = self._clear
         self.batch_processor.on_tuned = self._nudge
-        self._obituaries: deque[tuple[UpdateMessage, str, str]] = deque()
+        self._obituaries: deque[tuple[UpdateMessage, str, str]] = deque(maxlen=1000)
         self._is_telling = False
         self.websocket_manager = WebSocketManager(ClassicRenderer(self.store), config.connections, self.clock)
         self.websocket_manager.on_opened = functools.partial(self._tell_connection, "connection_opened")
@@ -160,7 +160,7 @@ class UpdatePipeline(Queueing):
                 letter.priority,
                 letter.queued_at,
                 self._monotonic(),
-                letter.channels,
+                letter.channels or self._channels(letter.agent_id, letter.update_type, None),
                 UpdateKind.EVENT,
                 self._max_retries,
             )
@@ -295,7 +295,9 @@ class UpdatePipeline(Queueing):
             timeout_s: the deadline in seconds, `stop_timeout_s` of the settings by default.
         """
         async with self._lock():
-            deadline = self.clock.monotonic() + (self.config.stop_timeout_s if timeout_s is None else timeout_s)
+            deadline = self.clock.monotonic() + (
+                self.config.stop_timeout_s if timeout_s is None else timeout_s
+            )
             in_time = True
             if self._loop is not None and self._loop.is_closed():
                 self._forget_loop()

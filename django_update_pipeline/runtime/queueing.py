@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 from collections.abc import Callable, Iterable
-from itertools import count
 from typing import Any
 
 import msgspec
@@ -19,7 +19,7 @@ from ..core.batching import BatchProcessor
 from ..core.codec import NULL, encode_object, split_object
 from ..core.config import PipelineConfig
 from ..core.messages import UNSET, Channels, JSONObject, Load, UpdateKind, UpdateMessage, UpdatePriority
-from ..core.names import valid_agent_id, valid_channel_name
+from ..core.names import unsafe_text, valid_agent_id, valid_channel_name
 from ..core.ports import Clock, Router
 from ..core.session import SYSTEM_CHANNEL, SYSTEM_EVENT
 from ..core.store import Store
@@ -38,6 +38,19 @@ LEVELS = ("info", "warning", "error")
 Defer = Callable[[Callable[[], None]], bool]
 
 
+class Unroutable(tuple[str, ...]):
+    """The channels of an update whose router failed: none, and why."""
+
+    cause: str
+
+    @classmethod
+    def because(cls, cause: str) -> Unroutable:
+        """No channels, for this reason."""
+        nowhere = cls()
+        nowhere.cause = cause
+        return nowhere
+
+
 class FutureWaiter:
     """Tells one `publish()` call how its update ended; from any thread."""
 
@@ -46,15 +59,14 @@ class FutureWaiter:
 
     def delivered(self) -> None:
         """The transport acknowledged it."""
-        if not self.future.done():
+        with contextlib.suppress(concurrent.futures.InvalidStateError):  # its caller was cancelled
             self.future.set_result(None)
 
     def failed(self, outcome: str, reason: str) -> None:
         """It was cleared or dead-lettered."""
-        if not self.future.done():
-            self.future.set_exception(
-                UpdateNotDelivered(f"the update was {outcome}: {reason}", outcome=outcome, reason=reason)
-            )
+        error = UpdateNotDelivered(f"the update was {outcome}: {reason}", outcome=outcome, reason=reason)
+        with contextlib.suppress(concurrent.futures.InvalidStateError):
+            self.future.set_exception(error)
 
 
 class Queueing:
@@ -78,9 +90,8 @@ class Queueing:
         """Binds once what the hot path needs."""
         config = self.config
         self.defer = defer
-        self._deferred = count()
-        self._deferred_count = 0
-        self._committed_count = 0
+        self._commit_turn = 0
+        self._deferred_count = 0  # those that wait for a commit, or were rolled back
         self._queue = self.batch_processor.queue
         self._chains = self._queue.chains
         self._accept = self.batch_processor.accept
@@ -91,6 +102,7 @@ class Queueing:
         self._kinds = dict.fromkeys(config.state_types, _REPLACE)
         self._kinds |= {"state_patch": _MERGE, "state_removed": _REMOVE}
         self._channel_sets: dict[Channels, Channels] = {}
+        self._known_types: set[str] = set()
         self._max_retries = config.retry.max_retries
         self._max_update_bytes = config.queue.max_update_bytes
 
@@ -173,7 +185,7 @@ class Queueing:
             InvalidUpdate: a field is not valid, or the update type is no full state.
             PipelineFull: a bound is reached.
         """
-        if self._kinds.get(update_type) is not _REPLACE:
+        if type(update_type) is not str or self._kinds.get(update_type) is not _REPLACE:
             raise InvalidUpdate(
                 f"update_type {update_type!r} is no full state: use one of {sorted(self.config.state_types)}",
                 agent_id=agent_id,
@@ -243,8 +255,12 @@ class Queueing:
     @property
     def total_updates(self) -> int:
         """Updates queued so far, those that wait for a commit or were rolled back included."""
-        deferred = self._deferred_count - self._committed_count
-        return self._queue.account.total(terms.ACCEPTED) + deferred
+        for _ in range(100):  # a bound, because a signal handler may have interrupted the commit
+            turn = self._commit_turn
+            total = self._queue.account.total(terms.ACCEPTED) + self._deferred_count
+            if turn == self._commit_turn and not turn % 2:
+                break
+        return total
 
     # handing in
 
@@ -261,9 +277,10 @@ class Queueing:
             self._check_agent(agent_id)
         if type(priority) is not UpdatePriority:
             priority = self._checked_priority(priority)
-        if type(update_type) is not str or not 0 < len(update_type) <= 100 or update_type == SYSTEM_EVENT:
+        if type(update_type) is not str or not self._is_type(update_type):
             raise InvalidUpdate(
-                f"update_type {update_type!r:.120} is not valid: give a string of 1 to 100 characters other than "
+                f"update_type {update_type!r:.120} is not valid: give a string of 1 to 100 characters, none of them "
+                f"a control character, other than "
                 f"{SYSTEM_EVENT!r}",
                 agent_id=agent_id,
             )
@@ -296,7 +313,7 @@ class Queueing:
     def _hand_in(self, update: UpdateMessage) -> None:
         # Counted after `defer` says yes: without a transaction it says no and nothing is deferred.
         if self.defer is not None and self.defer(lambda: self._commit(update)):
-            self._deferred_count = next(self._deferred) + 1
+            self._ingress.put(self._count_deferred)
             return
         self._enter(update)
 
@@ -304,11 +321,18 @@ class Queueing:
         """A deferred update's transaction was committed."""
         update.accepted_at = self._monotonic()
 
-        def counted() -> None:
-            self._committed_count += 1
+        def commit() -> None:
+            self._commit_turn += 1  # odd: `total_updates` would count it twice or not at all
+            self._deferred_count -= 1
+            try:
+                if update.channels:
+                    self._accept(update)
+                else:
+                    self._swallow(update)
+            finally:
+                self._commit_turn += 1
 
-        self._ingress.put(counted)
-        self._enter(update)
+        self._ingress.put(commit)
 
     def _enter(self, update: UpdateMessage) -> None:
         if not update.channels:
@@ -316,14 +340,31 @@ class Queueing:
         elif self._ingress.put_update(update):
             self._dispatcher.notify()
 
+    def _count_deferred(self) -> None:
+        self._deferred_count += 1
+
     def _swallow(self, update: UpdateMessage) -> None:
         account = self._queue.account
         account.add(update.priority, terms.ACCEPTED)
+        if isinstance(update.channels, Unroutable):
+            account.add(update.priority, terms.DEAD_LETTERED)
+            self._delivery.bury(update, "router_failed", update.channels.cause)
+            return
         account.add(update.priority, terms.CLEARED)
         for waiter in update.waiters or ():
             waiter.failed("cleared", "the router sends it nowhere")
 
     # checks
+
+    def _is_type(self, update_type: str) -> bool:
+        """Whether a string can be an update's type; half surrogates could not be sent."""
+        if update_type in self._known_types:
+            return True
+        if not 0 < len(update_type) <= 100 or update_type == SYSTEM_EVENT or unsafe_text(update_type):
+            return False
+        if len(self._known_types) < 10_000:
+            self._known_types.add(update_type)
+        return True
 
     def _check_agent(self, agent_id: object) -> None:
         if not valid_agent_id(agent_id):
@@ -440,12 +481,14 @@ class Queueing:
 
     def _channels(self, agent_id: str, update_type: str, channels: Iterable[str] | None) -> Channels:
         if channels is None:
-            routed = self._route(agent_id, update_type) if self._route is not None else None
-            if routed is None:
-                return self._default_channels
-            channels = routed
-        names = (channels,) if isinstance(channels, str) else tuple(channels)
-        known = self._channel_sets.get(names)
+            return self._default_channels if self._route is None else self._routed(agent_id, update_type)
+        try:
+            names = (channels,) if isinstance(channels, str) else tuple(channels)
+            known = self._channel_sets.get(names)
+        except TypeError:
+            raise InvalidUpdate(
+                f"channels {channels!r:.120} is not valid: give names of channels, or None", agent_id=agent_id
+            ) from None
         if known is not None:
             return known
         for name in names:
@@ -459,3 +502,12 @@ class Queueing:
             self._channel_sets.clear()
         self._channel_sets[names] = result
         return result
+
+    def _routed(self, agent_id: str, update_type: str) -> Channels:
+        """Where the router sends an update; nowhere where it fails, and the update dies of it, seen by all."""
+        assert self._route is not None
+        try:
+            routed = self._route(agent_id, update_type)
+            return self._default_channels if routed is None else self._channels(agent_id, update_type, routed)
+        except Exception as error:  # the router is a plugin's: its failure is not the caller's
+            return Unroutable.because(f"{type(error).__name__}: {error}")
