@@ -132,6 +132,7 @@ class PriorityQueue:
 
     def __init__(self, windows_s: tuple[float, float, float, float] = (0.0, 0.01, 0.02, 0.08)) -> None:
         self.account = Account()
+        self._cells = self.account.cells
         self.chains: dict[str, Chain] = {}
         self.windows_s = windows_s
         self.event_count = 0
@@ -149,13 +150,14 @@ class PriorityQueue:
 
     def accept(self, update: UpdateMessage) -> bool:
         """Takes an update in. True: something new can be taken now (not merely conflated or held)."""
-        self.account.cells[update.priority * 5 + ACCEPTED] += 1
+        cells = self._cells
+        priority = update.priority
+        cells[priority * 5 + ACCEPTED] += 1
         base = update.accepted_at
         if base < self._latest:  # two callers' clocks against their order at the door: the door's counts
             base = self._latest
         else:
             self._latest = base
-        priority = update.priority
         deadline = base + self.windows_s[priority]
         rank = 1 if priority else 0
         agent_id = update.agent_id
@@ -172,10 +174,10 @@ class PriorityQueue:
                 and replaced is not None
                 and updates[-1] is waiting
                 and waiting.channels == update.channels
-                and (rank, deadline) >= (waiting.rank, waiting.deadline)
+                and (rank > waiting.rank or (rank == waiting.rank and deadline >= waiting.deadline))
             ):
                 # The commonest case of a busy simulation, written out: a full state takes a full state's place.
-                self.account.cells[waiting.priority * 5 + CONFLATED] += 1
+                cells[waiting.priority * 5 + CONFLATED] += 1
                 self.waiting_bytes += len(payload) - len(replaced)
                 update.seq = waiting.seq
                 update.rank = waiting.rank
