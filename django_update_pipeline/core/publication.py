@@ -1,7 +1,7 @@
 """A batch as it is handed to a transport: frozen, encoded, with an id under which it is retried.
 
-As Law Q4 of the queue asks, a publication does not change once made; its retries carry the same id, and a store that has
-applied an id ignores it.
+As Law Q4 of the queue asks, a publication does not change once made; its retries carry the same id, and a
+store that has applied an id ignores it.
 """
 
 from __future__ import annotations

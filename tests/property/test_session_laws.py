@@ -242,6 +242,17 @@ class SessionMachine(RuleBasedStateMachine):
         if is_interrupted:
             client.write(is_interrupted)
 
+    @rule()
+    def write_to_the_end(self) -> None:
+        """Law C2: with nothing new, every writer comes to an end, and every client shows what is."""
+        for client in self.clients:
+            for _ in range(10 * (self.head + len(AGENTS)) + 20):
+                if not client.write():
+                    break
+            else:
+                raise AssertionError("the writer does not come to an end")
+        self.converged_clients_show_what_is()
+
     @rule(which=st.integers(0, 2), channels=st.sampled_from([("a",), ("b",), ("a", "b")]))
     def subscribe(self, which: int, channels: tuple[str, ...]) -> None:
         self.clients[which % len(self.clients)].subscribe(channels)
@@ -290,17 +301,10 @@ class SessionMachine(RuleBasedStateMachine):
                 assert not any(client.due.values()), "every event was told, or told to be missing"
 
     def teardown(self) -> None:
-        """Law C2: with nothing new, every writer comes to an end, and every client shows what is."""
         if not hasattr(self, "clients"):
             return
         try:
-            for client in self.clients:
-                for _ in range(10 * (self.head + len(AGENTS)) + 20):
-                    if not client.write():
-                        break
-                else:
-                    raise AssertionError("the writer does not come to an end")
-            self.converged_clients_show_what_is()
+            self.write_to_the_end()
         finally:
             for patch in self.patches:
                 patch.stop()

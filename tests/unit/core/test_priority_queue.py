@@ -350,11 +350,27 @@ def test_an_event_that_came_back_may_be_dropped_once():
 
 def test_many_events_taken_out_of_turn_leave_no_trace():
     """The list of events by age forgets those that were taken, also behind one that is never taken."""
-    queue = queue_of(event("old", "slow", LOW))
-    for number in range(5000):
-        queue.accept(event(str(number), "fast", CRITICAL))
-        queue.delivered([u for u in queue.take(1) if u.agent_id == "fast"])
+    queue = queue_of(event("old", "slow"))
+    batch = queue.take(1)
+    queue.give_back(batch)
+    queue.back_off("slow", 9.0)
+    queue.release(batch)
+    for number in range(3000):
+        queue.accept(event(str(number), "fast"))
+        queue.delivered(queue.take(1))
     assert len(queue._events) <= 2 * queue.event_count + 1000
+    assert queue.event_count == 1
+    assert queue.drop_oldest_event().update_type == "old"
+
+
+def test_chains_that_tie_in_every_respect_do_not_break_the_heap():
+    """A stale place and a valid one of the same chain are equal in deadline and order."""
+    queue = queue_of(event("1"), event("2"), event("3", "y"))
+    for _ in range(3):
+        batch = queue.take(1)
+        queue.give_back(batch)
+        queue.release(batch)
+    assert [u.update_type for u in queue.take(9)] == ["1", "2", "3"]
 
 
 def test_clear_counts_by_priority_and_keeps_the_rest():
@@ -386,3 +402,87 @@ def test_the_gauges_of_age_and_priority():
     assert queue.pending_by_priority() == {CRITICAL: 0, HIGH: 0, NORMAL: 1, LOW: 1}
     queue.delivered(queue.take(9))
     assert queue.oldest_accepted_at() is None
+
+
+def test_a_batch_that_comes_back_for_hours_leaves_no_trace():
+    """Each time the next update of the agent asked for a place in the heap, and lost it again."""
+    queue = queue_of(event("1"), event("2"), event("3", "y", LOW))
+    for _ in range(3000):
+        batch = queue.take(1)
+        queue.give_back(batch)
+        queue.release(batch)
+    assert len(queue._critical) + len(queue._rest) <= 2 * len(queue.chains) + 1000
+    assert len(queue._events) <= 2 * queue.event_count + 1000
+    assert [u.update_type for u in drained(queue)] == ["1", "2", "3"]
+
+
+def test_dropped_events_leave_no_trace_behind_a_chain_that_is_never_taken():
+    queue = queue_of(state(1, "urgent", CRITICAL))
+    for number in range(3000):
+        queue.accept(event(str(number), f"agent {number % 3}"))
+        if number > 5:
+            queue.drop_oldest_event()
+    assert len(queue._critical) + len(queue._rest) <= 2 * len(queue.chains) + 1000
+    assert len(queue.take(9)) == 7
+
+
+def test_places_that_are_no_longer_valid_are_passed_over():
+    queue = queue_of(event("1", priority=LOW), state(2, "x", HIGH))
+    queue.clear()
+    assert not queue.has_ready()
+    assert queue.take(1) == []
+    assert queue.chains == {}
+
+
+def test_an_event_that_was_taken_is_not_dropped_though_an_older_one_waits():
+    queue = queue_of(event("old", "x", LOW), event("taken", "y", CRITICAL), event("young", "z", LOW))
+    queue.delivered(queue.take(1))
+    assert [queue.drop_oldest_event().update_type for _ in range(2)] == ["old", "young"]
+    assert queue.drop_oldest_event() is None
+
+
+def test_an_urgent_state_lends_its_deadline_as_far_as_it_is_sooner():
+    queue = queue_of(
+        event("1", priority=HIGH, at=1.0), event("2", priority=LOW, at=1.0), state(3, priority=NORMAL, at=1.0),
+        event("other", "y", HIGH, at=1.0),
+    )  # fmt: skip
+    assert [u.deadline for u in queue.chains["x"].updates] == [1.01, 1.02, 1.02]
+    queue.accept(state(4, priority=CRITICAL, at=1.001))
+    assert {(u.rank, u.deadline) for u in queue.chains["x"].updates} == {(0, 1.001)}
+
+
+def test_a_patch_that_comes_back_takes_the_newer_ones_urgency():
+    queue = queue_of(patch({"f": 1}, priority=LOW))
+    batch = queue.take(1)
+    queue.accept(patch({"g": 2}, priority=HIGH))
+    queue.give_back(batch)
+    queue.release(batch)
+    queue.accept(state(5, "y", NORMAL))
+    (update,) = queue.take(1)
+    assert update.data == {"f": 1, "g": 2}
+    assert update.priority is HIGH
+
+
+def test_a_state_that_comes_back_alone_waits_as_before():
+    queue = queue_of(state(1))
+    batch = queue.take(1)
+    queue.give_back(batch)
+    queue.release(batch)
+    queue.accept(state(2))
+    assert said(queue.take(9)) == [("x", 2)]
+
+
+def test_events_between_overlapping_states_stay_where_they_are():
+    queue = queue_of(
+        state(1, channels=("a", "b")), event("said"), state(2, channels=("b",)), event("heard"),
+        state(3, channels=("a", "b")),
+    )  # fmt: skip
+    assert said(queue.take(9)) == [("x", 3), ("x", "said"), ("x", 3), ("x", "heard")]
+
+
+def test_a_state_does_not_pass_one_behind_for_channels_it_shares_though_others_lie_between():
+    queue = queue_of(
+        state(1, channels=("a", "b")), state(2, channels=("c",)), state(3, channels=("b", "d")),
+        state(4, channels=("a", "b")),
+    )  # fmt: skip
+    assert [u.data["f"] for u in queue.take(9)] == [1, 2, 3, 4]

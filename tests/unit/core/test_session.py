@@ -489,3 +489,31 @@ def test_the_frames_of_states_events_and_removals(world):
         "data": {},
         "timestamp": 2.5,
     }
+
+
+def test_events_of_several_channels_come_in_order_for_one_that_is_behind_too(world):
+    session = world.session("a", "b")
+    rest(session)
+    for number, name in enumerate("baab"):
+        world.say(number, channels=(name,))
+    world.say(4, channels=("a", "b"))
+    session.fall_behind()
+    assert rest(session) == [("said", number) for number in range(5)]
+    world.say(5, channels=("a", "b"))
+    assert live(session) == [("said", 5)]
+
+
+def test_an_event_is_rendered_once_for_positions_that_differ(world):
+    one = world.session()
+    rest(one)
+    world.say(1)
+    live(one)
+    other = world.session()
+    rest(other)
+    other.position -= 1
+    world.say(2)
+    assert live(one) == [("said", 2)]
+    assert [short(text) for text in world.renderer.live(other.channels, other.position).texts] == [
+        ("said", 1),
+        ("said", 2),
+    ]
