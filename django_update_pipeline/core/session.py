@@ -82,6 +82,22 @@ class ClassicRenderer:
             return f'{{"type":"system_notification",{data[1:-1]},"timestamp":{frames.timestamp_text(event.timestamp)}}}'
         return frames.agent_update(event.agent_id, event.update_type, data, event.timestamp)
 
+    def is_newest(self, agent: AgentState, channel: str, channels: tuple[str, ...], until: int) -> bool:
+        """Whether no other of these channels has a newer state of the agent, created up to an offset.
+
+        Classic frames do not name their channel, so of an agent that is in several the newest state is the truth.
+        """
+        for name in channels:
+            if name != channel and (store := self.store.channels.get(name)) is not None:
+                other = store.agents.get(agent.agent_id)
+                if (
+                    other is not None
+                    and other.created <= until
+                    and (-other.changed, name) < (-agent.changed, channel)
+                ):
+                    return False
+        return True
+
     def live(self, channels: tuple[str, ...], position: int) -> LiveFrames | None:
         """The shared frames from a position to the head; None if they are too many to share.
 
@@ -104,7 +120,6 @@ class ClassicRenderer:
         events: dict[int, Event] = {}
         holders: dict[int, tuple[str, ...]] = {}
         counts: dict[str, int] = {}
-        seen: set[tuple[str, int]] = set()
         for name in channels:
             channel = store.channel(name)
             counts[name] = channel.event_count
@@ -119,10 +134,9 @@ class ClassicRenderer:
             if changed is None or len(texts) + len(gone) + len(changed) + len(recent) > MAX_LIVE_FRAMES:
                 return None
             texts += [self.removal(agent_id, removed_at) for agent_id, removed_at in gone]
-            for agent in changed:
-                if (agent.agent_id, agent.changed) not in seen:
-                    seen.add((agent.agent_id, agent.changed))
-                    texts.append(self.state(agent))
+            texts += [
+                self.state(agent) for agent in changed if self.is_newest(agent, name, channels, store.head)
+            ]
             for event in recent:
                 events[event.offset] = event
                 holders[event.offset] = (*holders.get(event.offset, ()), name)
@@ -296,14 +310,17 @@ class ClassicSession:
         if catch_up.few is not None:
             while catch_up.few:
                 agent = catch_up.few.pop()
-                if channel.agents.get(agent.agent_id) is agent:
+                if channel.agents.get(agent.agent_id) is agent and self._is_newest(catch_up, agent, channel):
                     return self.renderer.state(agent)
             return None
         for agent in channel.scan(catch_up.cursor, catch_up.target):
             catch_up.cursor = agent.created
-            if agent.changed > position:
+            if agent.changed > position and self._is_newest(catch_up, agent, channel):
                 return self.renderer.state(agent)
         return None
+
+    def _is_newest(self, catch_up: CatchUp, agent: AgentState, channel: ChannelStore) -> bool:
+        return self.renderer.is_newest(agent, channel.name, self.channels, catch_up.target)
 
     def _next_late(self, catch_up: CatchUp) -> str | None:
         """Agents that were removed while states were being sent, and so may have been passed by.
