@@ -60,29 +60,22 @@ class Dispatcher:
         due = self.processor.next_due
         if due >= self._awaited:
             return
-        loop = self._loop
-        if loop is None:
-            return
         self._awaited = due
-        if threading.get_ident() == self._thread:
-            self._wake()
-        else:
-            try:
-                loop.call_soon_threadsafe(self._wake)
-            except (
-                RuntimeError
-            ):  # the loop was closed without stop(): what is queued waits for the next start
-                self._loop = None
+        self.nudge()
 
     def nudge(self) -> None:
         """Anything may have changed: look again. Any thread."""
-        if threading.get_ident() == self._thread:
+        loop = self._loop
+        if loop is None:
+            return
+        if threading.get_ident() == self._thread and asyncio.current_task(loop) is not None:
             self._wake()
-        elif (loop := self._loop) is not None:
-            try:
-                loop.call_soon_threadsafe(self._wake)
-            except RuntimeError:  # closed, as above
-                self._loop = None
+            return
+        # Another thread, or a signal handler in the loop's own while it waits for sockets: only this ends the wait.
+        try:
+            loop.call_soon_threadsafe(self._wake)
+        except RuntimeError:  # closed without stop(): what is queued waits for the next start
+            self._loop = None
 
     def _wake(self) -> None:
         waker = self._waker

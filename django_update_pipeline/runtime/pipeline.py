@@ -152,7 +152,8 @@ class UpdatePipeline(Queueing):
         self._check_room_for_event(len(letter.payload))
         if self.dead_letters.discard(number) is None:  # another caller replays it
             return False
-        self._hand_in(
+        # At once, also inside a transaction: the letter is gone, and a rollback would take the event along.
+        self._enter(
             UpdateMessage(
                 letter.agent_id,
                 letter.update_type,

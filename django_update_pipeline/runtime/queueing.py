@@ -237,6 +237,8 @@ class Queueing:
         if level not in LEVELS:
             raise InvalidUpdate(f"level {level!r} is none of {', '.join(LEVELS)}")
         payload = encode_object({"level": level, "message": str(message)}, SYSTEM_CHANNEL)
+        if len(payload) > self._max_update_bytes:
+            raise self._too_large(SYSTEM_CHANNEL, len(payload))
         self._check_room_for_event(len(payload))
         self._hand_in(
             UpdateMessage(
@@ -289,13 +291,15 @@ class Queueing:
         payload: bytes | None = None
         if kind is _MERGE:
             fields, size = self._patch(agent_id, data)
-            self._check_merged_size(agent_id, size)
         else:
             payload = b"{}" if kind is _REMOVE else encode_object(data, agent_id)
             if len(payload) > self._max_update_bytes:
                 raise self._too_large(agent_id, len(payload))
             if kind is _EVENT:
                 self._check_room_for_event(len(payload))
+        names = self._channels(agent_id, update_type, channels)
+        if fields is not None:
+            self._check_merged_size(agent_id, fields, size, names)
         return UpdateMessage(
             agent_id,
             update_type,
@@ -303,7 +307,7 @@ class Queueing:
             priority,
             self._time(),
             self._monotonic(),
-            self._channels(agent_id, update_type, channels),
+            names,
             kind,
             self._max_retries,
             0,
@@ -454,22 +458,34 @@ class Queueing:
                 data = {key: value for key, value in data.items() if value is not UNSET}
         text = encode_object(data, agent_id)
         fields: dict[str, bytes | None] = dict(split_object(text))
-        for key in unset:
-            fields[key] = None
+        if unset:  # these keys become text as the others did, or are refused as they would be
+            fields.update(dict.fromkeys(split_object(encode_object(dict.fromkeys(unset), agent_id))))
         return fields, len(text)
 
-    def _check_merged_size(self, agent_id: str, size: int) -> None:
-        """A state grows by patches: the sum meets the same bound as a full state."""
+    def _check_merged_size(
+        self, agent_id: str, fields: dict[str, bytes | None], size: int, channels: Channels
+    ) -> None:
+        """A state grows by patches: with this one laid over it, it meets the same bound as a full state."""
         chain = self._chains.get(agent_id)
-        if chain is not None and chain.state is not None:
-            size += chain.state.size_bytes()
-        largest = 0
-        for channel in list(self.store.channels.values()):
-            agent = channel.agents.get(agent_id)
-            if agent is not None:
-                largest = max(largest, sum(map(len, list(agent.fields.values()))))
-        if size + largest > self._max_update_bytes:
-            raise self._too_large(agent_id, size + largest)
+        waiting = chain.waiting_state(channels) if chain is not None else None
+        known = [
+            agent
+            for channel in map(self.store.channels.get, channels)
+            if channel is not None and (agent := channel.agents.get(agent_id)) is not None
+        ]
+        at_most = size + (waiting.size_bytes() if waiting is not None else 0)
+        at_most += max((sum(map(len, list(agent.fields.values()))) for agent in known), default=0)
+        if at_most <= self._max_update_bytes:
+            return
+        # What is replaced does not add up: looked at field by field, only where it may matter.
+        for stored in [dict(agent.fields) for agent in known] or [{}]:
+            merged: dict[str, bytes | None] = dict(stored)
+            if waiting is not None:
+                merged = _laid_over(merged, waiting)
+            merged.update(fields)
+            exact = sum(len(key) + len(text) + 4 for key, text in merged.items() if text is not None)
+            if exact > self._max_update_bytes:
+                raise self._too_large(agent_id, exact)
 
     def _too_large(self, agent_id: object, size: int) -> InvalidUpdate:
         return InvalidUpdate(
@@ -497,7 +513,7 @@ class Queueing:
                     f"channel {name!r:.120} is not valid: give 1 to 90 of A-Z a-z 0-9 . _ -",
                     agent_id=agent_id,
                 )
-        result = tuple(dict.fromkeys(names))
+        result = tuple(sorted(set(names)))  # in whatever order they are named, they conflate
         if len(self._channel_sets) > 10_000:
             self._channel_sets.clear()
         self._channel_sets[names] = result
@@ -511,3 +527,11 @@ class Queueing:
             return self._default_channels if routed is None else self._channels(agent_id, update_type, routed)
         except Exception as error:  # the router is a plugin's: its failure is not the caller's
             return Unroutable.because(f"{type(error).__name__}: {error}")
+
+
+def _laid_over(state: dict[str, bytes | None], update: UpdateMessage) -> dict[str, bytes | None]:
+    """A state's fields with a waiting state update laid over them."""
+    fields, payload = update.fields, update.payload
+    if update.kind is not _MERGE:
+        state = {} if payload is None else dict(split_object(payload))
+    return state if fields is None else state | dict(fields)
