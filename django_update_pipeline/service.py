@@ -57,14 +57,17 @@ async def start_update_pipeline_service() -> UpdatePipeline:
 
 async def start_serving(pipeline: UpdatePipeline) -> None:
     """Starts a pipeline in a process that serves clients, with its control socket. Idempotent, cheap when it runs."""
-    if pipeline.is_running:
+    was_running = pipeline.is_running  # perhaps by `start_update_pipeline_service`, which opens no control socket
+    if not was_running:
+        await pipeline.start()
+    if not pipeline.config.control or pipeline is not _pipeline:
         return
-    await pipeline.start()
-    if pipeline.config.control and pipeline is _pipeline:
-        server = _control.get(pipeline)
-        if server is None:
-            server = _control[pipeline] = ControlServer(project_key(), control_handlers(pipeline))
-        await server.start()
+    server = _control.get(pipeline)
+    if server is None:
+        server = _control[pipeline] = ControlServer(project_key(), control_handlers(pipeline))
+    elif was_running:
+        return  # it listens, or has said why it can't
+    await server.start()
 
 
 async def stop_serving(pipeline: UpdatePipeline) -> None:

@@ -386,11 +386,12 @@ class Store:
         self._applied: OrderedDict[str, frozenset[int]] = OrderedDict()  # publication id to its applied parts
 
     def channel(self, name: str) -> ChannelStore:
-        """The channel's store, made at first use."""
+        """The channel's store: an empty one, which is not kept, where nothing was ever applied.
+
+        Clients name channels, so reading one must not make it.
+        """
         channel = self.channels.get(name)
-        if channel is None:
-            channel = self.channels[name] = ChannelStore(name, self.config, self.totals)
-        return channel
+        return ChannelStore(name, self.config) if channel is None else channel
 
     def apply(self, publication: Publication) -> bool:
         """Numbers and applies a publication's changes. False: it was applied before and changes nothing.
@@ -417,7 +418,10 @@ class Store:
             self.head += 1
             try:
                 for name in change.channels:
-                    self.channel(name).apply(self.head, change)
+                    channel = self.channels.get(name)
+                    if channel is None:
+                        channel = self.channels[name] = ChannelStore(name, self.config, self.totals)
+                    channel.apply(self.head, change)
             except (msgspec.DecodeError, RecursionError) as error:
                 rejected[index] = f"{type(error).__name__}: {error}"
         if rejected:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -32,6 +33,7 @@ class HookAccess:
         self._action = plugins.questions("authorize_action")
         self._handle = plugins.questions("handle_action")
         self._timeout_s = config.connections.hook_timeout_s
+        self.failures: Counter[str] = Counter()  # questions that got no answer, or none that is one, by hook
         self._run_sync = run_sync
 
     async def may_subscribe(self, client: Client, channel: str) -> bool:
@@ -62,18 +64,25 @@ class HookAccess:
             try:
                 answer = await self._ask(question, **values)
             except Exception as error:  # the plugin's boundary: no answer is a no
-                logger.warning(
-                    "%s failed, which is a no: %s: %.200s", question.__name__, type(error).__name__, error
-                )
+                self._complain(question, f"failed with {type(error).__name__}: {error}")
                 return False
-            if answer is not None and not answer:
-                return False
-            if answer is not None:
+            if answer is True:
                 opinion = True
+            elif answer is not None:
+                if answer is not False:  # whatever it means, it is no yes
+                    self._complain(question, f"answered {answer!r}; True, False and None are answers")
+                return False
         return opinion
+
+    def _complain(self, question: Callable[..., Any], what: str) -> None:
+        self.failures[question.__name__] += 1
+        count = self.failures[question.__name__]
+        if count & (count - 1) == 0:  # the 1st, 2nd, 4th, 8th ...: clients can ask often
+            logger.warning("%s %.300s: taken for a no (%d time(s))", question.__name__, what, count)
 
     async def _ask(self, question: Callable[..., Any], **values: Any) -> Any:
         async with asyncio.timeout(self._timeout_s):
             if inspect.iscoroutinefunction(inspect.unwrap(question)):
                 return await question(**values)
-            return await self._run_sync(lambda: question(**values))
+            answer = await self._run_sync(lambda: question(**values))
+            return await answer if inspect.isawaitable(answer) else answer

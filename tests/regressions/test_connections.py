@@ -53,3 +53,20 @@ async def test_of_two_registrations_of_one_id_at_once_one_is_there_and_the_other
         assert [feed.members for feed in pipeline.websocket_manager._feeds.values()] == [1]
         writers = [task for task in asyncio.all_tasks() if task.get_name() == "update-pipeline-writer"]
         assert writers == [connection.task]
+
+
+async def test_channels_that_clients_name_are_not_kept_for_them() -> None:
+    """Where a hook allows `agent.*`, a client could make the server remember any number of channels."""
+    async with UpdatePipeline() as pipeline:
+        await pipeline.register_websocket("one", RecordingSocket())
+        connection = pipeline.websocket_manager.connections["one"]
+        session = connection.session
+        assert session is not None
+        for number in range(50):
+            session.subscribe((f"agent.{number}",))
+            connection.follow()
+            await asyncio.sleep(0.001)
+            session.unsubscribe((f"agent.{number}",))
+            connection.follow()
+        assert pipeline.store.channels == {}
+        assert len(pipeline.websocket_manager._feeds) == 1

@@ -284,9 +284,9 @@ def test_the_ring_is_bounded_in_bytes_but_keeps_the_last_event():
 def test_questions_about_events_hold_while_the_ring_turns():
     """The passed events are let go of in blocks; answers must not depend on when."""
     log = Log(max_events=10)
-    channel = log.channel()
     for number in range(1, 1500):
         log(change(EVENT))
+        channel = log.channel()
         kept = list(range(max(1, number - 9), number + 1))
         for position in (0, number - 11, number - 5, number - 1, number):
             above = [offset for offset in kept if offset > position]
