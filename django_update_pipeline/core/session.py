@@ -98,6 +98,16 @@ class ClassicRenderer:
                     return False
         return True
 
+    def gone(self, agent_id: str, timestamp: float, channels: tuple[str, ...]) -> str:
+        """An agent removed from one of these channels: its newest state in the others, or that it is gone."""
+        newest: AgentState | None = None
+        for name in channels:
+            channel = self.store.channels.get(name)
+            agent = channel.agents.get(agent_id) if channel is not None else None
+            if agent is not None and (newest is None or agent.changed > newest.changed):
+                newest = agent
+        return self.removal(agent_id, timestamp) if newest is None else self.state(newest)
+
     def live(self, channels: tuple[str, ...], position: int) -> LiveFrames | None:
         """The shared frames from a position to the head; None if they are too many to share.
 
@@ -133,7 +143,7 @@ class ClassicRenderer:
             # Counted before anything is rendered: that may be megabytes.
             if changed is None or len(texts) + len(gone) + len(changed) + len(recent) > MAX_LIVE_FRAMES:
                 return None
-            texts += [self.removal(agent_id, removed_at) for agent_id, removed_at in gone]
+            texts += [self.gone(agent_id, removed_at, channels) for agent_id, removed_at in gone]
             texts += [
                 self.state(agent) for agent in changed if self.is_newest(agent, name, channels, store.head)
             ]
@@ -177,7 +187,7 @@ class CatchUp:
         """Starts from the first channel, with a new target."""
         self.target = target
         self.index = 0  # which channel's states are being sent; past the last one: events
-        self.late: list[tuple[str, str, float]] | None = None  # channel, agent, time: removed past the target
+        self.late: list[tuple[str, float]] | None = None  # removals past the target, last first
         self.counted = False  # the events missed up to the target have been told
         self.begin_channel()
 
@@ -306,7 +316,7 @@ class ClassicSession:
         while catch_up.gone:
             agent_id, timestamp = catch_up.gone.pop()
             if agent_id not in channel.agents:
-                return self.renderer.removal(agent_id, timestamp)
+                return self.renderer.gone(agent_id, timestamp, self.channels)
         if catch_up.few is not None:
             while catch_up.few:
                 agent = catch_up.few.pop()
@@ -333,14 +343,11 @@ class ClassicSession:
                 channel = self.store.channel(name)
                 if catch_up.target < channel.floor:
                     raise TooFarBehind
-                catch_up.late += [(name, *removed) for removed in channel.removals_since(catch_up.target)]
+                catch_up.late += channel.removals_since(catch_up.target)
             catch_up.late.reverse()
-        while catch_up.late:
-            name, agent_id, timestamp = catch_up.late.pop()
-            agent = self.store.channel(name).agents.get(agent_id)
-            if agent is not None:
-                return self.renderer.state(agent)
-            return self.renderer.removal(agent_id, timestamp)
+        if catch_up.late:
+            agent_id, timestamp = catch_up.late.pop()
+            return self.renderer.gone(agent_id, timestamp, self.channels)
         return None
 
     def _next_event(self, catch_up: CatchUp) -> str | None:

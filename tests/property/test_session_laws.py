@@ -311,3 +311,102 @@ class SessionMachine(RuleBasedStateMachine):
 
 
 TestLawsC1C2C4AndC7 = SessionMachine.TestCase
+
+
+class SeveralChannelsMachine(RuleBasedStateMachine):
+    """Agents whose states differ from channel to channel, and viewers of more and more channels.
+
+    A classic frame does not say its channel: of an agent that is in several, the newest state is what is so.
+    """
+
+    @initialize(
+        listed=st.sampled_from([0, 1000]), shared=st.sampled_from([0, 3, 1000]), viewers=st.integers(1, 3)
+    )
+    def start(self, listed: int, shared: int, viewers: int) -> None:
+        self.patches = [
+            mock.patch.object(session_module, "MAX_LISTED_AGENTS", listed),
+            mock.patch.object(session_module, "MAX_LIVE_FRAMES", shared),
+        ]
+        for patch in self.patches:
+            patch.start()
+        self.store = Store("e1", StoreConfig())
+        self.renderer = ClassicRenderer(self.store)
+        self.states: dict[str, dict[str, tuple[int, dict[str, int]]]] = {name: {} for name in "abc"}
+        self.sessions = [ClassicSession(self.renderer, ("a",), lambda: 1.0) for _ in range(viewers)]
+        self.shown: list[dict[str, dict[str, int]]] = [{} for _ in range(viewers)]
+
+    @rule(
+        kind=st.sampled_from([REPLACE, MERGE, REMOVE]),
+        agent=st.sampled_from("xy"),
+        names=st.sets(st.sampled_from("abc"), min_size=1),
+        fields=st.sets(st.sampled_from(FIELDS), min_size=1),
+    )
+    def publish(self, kind: UpdateKind, agent: str, names: set[str], fields: set[str]) -> None:
+        offset = self.store.head + 1
+        content = dict.fromkeys(sorted(fields), offset) if kind is not REMOVE else {}
+        for name in names:
+            _, before = self.states[name].get(agent, (0, {}))
+            if kind is REMOVE:
+                self.states[name].pop(agent, None)
+            else:
+                self.states[name][agent] = (offset, before | content if kind is MERGE else content)
+        text = json.dumps(content).encode()
+        change = Change(kind, agent, tuple(sorted(names)), "state", text, (), 1.0, UpdatePriority.LOW)
+        self.store.apply(Publication(f"p{offset}", (change,)))
+
+    @rule(which=st.integers(0, 2), name=st.sampled_from("bc"))
+    def subscribe(self, which: int, name: str) -> None:
+        self.sessions[which % len(self.sessions)].subscribe((name,))
+
+    @rule(which=st.integers(0, 2), frames=st.integers(1, 4))
+    def write(self, which: int, frames: int) -> None:
+        which %= len(self.sessions)
+        session = self.sessions[which]
+        for _ in range(frames):
+            if not session.has_news():
+                return
+            if session.catch_up is None:
+                live = self.renderer.live(session.channels, session.position)
+                if live is not None:
+                    for text in live.texts[:frames]:
+                        self.receive(which, text)
+                    session.sent(live, len(live.texts[:frames]))
+                    continue
+                session.fall_behind()
+            text = session.next_frame()
+            if text is not None:
+                self.receive(which, text)
+
+    def receive(self, which: int, text: str) -> None:
+        frame = json.loads(text)
+        if frame["update_type"] == "state_removed":
+            self.shown[which].pop(frame["agent_id"], None)
+        else:
+            self.shown[which][frame["agent_id"]] = frame["data"]
+
+    @rule()
+    def law_c7_every_viewer_shows_the_newest_state_of_its_channels(self) -> None:
+        for which, session in enumerate(self.sessions):
+            for _ in range(20 * len(session.channels) + 20):
+                self.write(which, 1)
+            assert not session.has_news()
+            expected = {}
+            for agent in "xy":
+                found = [self.states[name][agent] for name in session.channels if agent in self.states[name]]
+                if found:
+                    expected[agent] = max(offset for offset, _ in found), found
+            assert set(self.shown[which]) == set(expected)
+            for agent, (newest, states) in expected.items():
+                assert self.shown[which][agent] in [state for offset, state in states if offset == newest]
+
+    def teardown(self) -> None:
+        if not hasattr(self, "sessions"):
+            return
+        try:
+            self.law_c7_every_viewer_shows_the_newest_state_of_its_channels()
+        finally:
+            for patch in self.patches:
+                patch.stop()
+
+
+TestLawC7OfSeveralChannels = SeveralChannelsMachine.TestCase
