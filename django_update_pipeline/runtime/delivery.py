@@ -154,17 +154,19 @@ class Delivery:
     # making ready
 
     def _add(self, batch: list[UpdateMessage]) -> None:
-        """Takes a batch in; frozen events keep their own publications, and go before what follows them."""
+        """Takes a batch in. A frozen event keeps its own publication; what follows it of its agent is held back."""
         if not self._frozen:
             self._works.append(Work(batch))
             return
         rest: list[UpdateMessage] = []
+        seen: set[str] = set()
         for update in batch:
-            frozen = self._frozen.pop(id(update), None)
-            if frozen is None:
-                rest.append(update)
+            if id(update) in self._frozen and update.agent_id not in seen:
+                _, publication = self._frozen.pop(id(update))
+                self._works.append(Work([update], publication, [update], attempts=1))
             else:
-                self._works.append(Work([update], frozen[1], [update], attempts=1))
+                rest.append(update)
+            seen.add(update.agent_id)
         if rest:
             self._works.append(Work(rest))
 
@@ -179,7 +181,8 @@ class Delivery:
         stopped = {u.agent_id for other in self._works if other is not work for u in other.batch}
         left: list[UpdateMessage] = []
         for update, made in zip(work.batch, outcomes, strict=True):
-            if stopped and update.agent_id in stopped:
+            if (stopped and update.agent_id in stopped) or (self._frozen and id(update) in self._frozen):
+                stopped.add(update.agent_id)  # a frozen event goes alone, under the id it was tried with
                 work.held_back.append(update)
             elif made is None:
                 work.swallowed.append(update)
