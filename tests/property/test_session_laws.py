@@ -203,36 +203,59 @@ class SessionMachine(RuleBasedStateMachine):
     def publish(self, kinds: list[UpdateKind], data: st.DataObject) -> None:
         changes = []
         for kind in kinds:
-            self.head += 1
             agent = data.draw(st.sampled_from(["z", "z", "z", "x", "y", "w"]))
-            channels, content, unset, update_type = AGENTS[agent], {}, (), "state_change"
-            fields = data.draw(st.sets(st.sampled_from(FIELDS)))
-            before = self.history[agent][-1]
             if kind is EVENT:
-                channels, content, update_type = data.draw(st.sampled_from(EVENT_CHANNELS)), {"n": self.head}, "said"
-                for name in channels:
-                    self.events[name].append(self.head)
-                for client in self.clients:
-                    for name in channels:
-                        if name in client.due:
-                            client.due[name].append(self.head)
+                changes.append(self.event(agent, data.draw(st.sampled_from(EVENT_CHANNELS))))
             else:
-                if kind is REMOVE:
-                    after: State = None
-                else:
-                    content = dict.fromkeys(sorted(fields), self.head)
-                    after = dict(content)
-                    if kind is MERGE:
-                        unset = tuple(sorted(set(FIELDS) - fields))[: data.draw(st.integers(0, 1))]
-                        after = {k: v for k, v in ((before or {}) | content).items() if k not in unset}
-                self.history[agent].append(after)
-                self.offsets[agent].append(self.head)
-            changes.append(
-                Change(
-                    kind, agent, channels, update_type, json.dumps(content).encode(), unset, 1.0, UpdatePriority.LOW
-                )
-            )
+                fields, unset_count = data.draw(st.sets(st.sampled_from(FIELDS))), data.draw(st.integers(0, 1))
+                changes.append(self.state(kind, agent, fields, unset_count))
         self.store.apply(Publication(f"p{self.head}", tuple(changes)))
+
+    def event(self, agent: str, channels: tuple[str, ...]) -> Change:
+        self.head += 1
+        for name in channels:
+            self.events[name].append(self.head)
+            for client in self.clients:
+                if name in client.due:
+                    client.due[name].append(self.head)
+        content = b'{"n":%d}' % self.head
+        return Change(EVENT, agent, channels, "said", content, (), 1.0, UpdatePriority.LOW)
+
+    def state(self, kind: UpdateKind, agent: str, fields: set[str], unset_count: int = 0) -> Change:
+        self.head += 1
+        content = dict.fromkeys(sorted(fields), self.head) if kind is not REMOVE else {}
+        after: State = dict(content)
+        unset: tuple[str, ...] = ()
+        if kind is REMOVE:
+            after = None
+        elif kind is MERGE:
+            unset = tuple(sorted(set(FIELDS) - fields))[:unset_count]
+            before = self.history[agent][-1] or {}
+            after = {key: number for key, number in (before | content).items() if key not in unset}
+        self.history[agent].append(after)
+        self.offsets[agent].append(self.head)
+        text = json.dumps(content).encode()
+        return Change(kind, agent, AGENTS[agent], "state_change", text, unset, 1.0, UpdatePriority.LOW)
+
+    @rule(
+        which=st.integers(0, 2),
+        known=st.sampled_from(["x", "z", "w"]),
+        turns=st.integers(0, 3),
+        returns=st.booleans(),
+        kind=st.sampled_from([REMOVE, REPLACE]),
+    )
+    def overtake(self, which: int, known: str, turns: int, returns: bool, kind: UpdateKind) -> None:
+        """An agent changes and says something; while a writer gets to it, it is removed, or changes again."""
+        client = self.clients[which % len(self.clients)]
+        changes = [self.state(REPLACE, agent, {"f"}) for agent in ("w", "z", known)]
+        self.store.apply(Publication(f"p{self.head}", (*changes, self.event(known, AGENTS[known]))))
+        if client.live is None and client.session.catch_up is None and client.session.has_news():
+            client.session.fall_behind()
+        for _ in range(turns):
+            client.write()
+        self.store.apply(Publication(f"p{self.head}", (self.state(kind, known, {"g"}),)))
+        if returns:
+            self.store.apply(Publication(f"p{self.head}", (self.state(MERGE, known, {"f"}),)))
 
     @rule(which=st.integers(0, 2), turns=st.integers(1, 6), is_interrupted=st.booleans())
     def write(self, which: int, turns: int, is_interrupted: bool) -> None:
@@ -279,14 +302,7 @@ class SessionMachine(RuleBasedStateMachine):
             client.write()
             if client.session.catch_up is None or client.session is not before:
                 return
-            self.head += 1
-            for name in CHANNELS:
-                self.events[name].append(self.head)
-                for other in self.clients:
-                    if name in other.due:
-                        other.due[name].append(self.head)
-            data = b'{"n":%d}' % self.head
-            change = Change(EVENT, "x", CHANNELS, "said", data, (), 1.0, UpdatePriority.LOW)
+            change = self.event("x", CHANNELS)
             self.store.apply(Publication(f"p{self.head}", (change,)))
         assert limit * 4 < bound, "the pass does not end"
 
