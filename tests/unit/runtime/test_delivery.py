@@ -39,7 +39,7 @@ def events(pipeline: UpdatePipeline, channel: str = "updates") -> list[tuple[str
 async def until(condition: Callable[[], Any], timeout_s: float = 600.0) -> None:
     """On a virtual loop a timeout of minutes costs nothing."""
     async with asyncio.timeout(timeout_s):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - looking is the test
             await asyncio.sleep(0.01)
 
 
