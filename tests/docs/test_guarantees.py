@@ -158,16 +158,15 @@ async def test_an_integer_beyond_2_53_is_sent_as_it_is() -> None:
     assert f'"n":{2**60 + 1}' in socket.texts[0]
 
 
-async def test_an_agent_that_differs_between_two_channels_of_one_viewer_has_no_one_state() -> None:
-    """A limit: frames carry no channel, and a new connection's channels are walked by name."""
+async def test_of_an_agent_in_two_channels_of_one_viewer_the_newest_state_is_sent() -> None:
     async with UpdatePipeline() as pipeline:
         live = await viewer(pipeline, "live", "one", "two")
         await pipeline.publish("a", "state_change", {"n": 1}, channels=["two"])
         await pipeline.publish("a", "state_change", {"n": 2}, channels=["one"])
         await live.until(lambda: live.states.get("a") == {"n": 2})
         late = await viewer(pipeline, "late", "one", "two")
-        await late.until(lambda: len(late.frames) == 2)
-    assert [frame["data"]["n"] for frame in late.frames] == [2, 1]
+        await late.until(lambda: len(late.frames) == 1)
+    assert late.states["a"] == {"n": 2}
 
 
 async def test_two_processes_on_memory_do_not_see_each_other() -> None:

@@ -33,7 +33,7 @@ class Viewer:
     async def send(self, **frame: Any) -> None:
         await self.socket.send(json.dumps(frame))
 
-    async def until(self, wanted: Callable[[Frame], bool], *, within_s: float = 15.0) -> Frame:
+    async def until(self, wanted: Callable[[Frame], bool], *, within_s: float = 60.0) -> Frame:
         """The first frame, of those to come, that is wanted."""
         async with asyncio.timeout(within_s):
             while True:
