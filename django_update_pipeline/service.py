@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from collections.abc import Awaitable, Callable
@@ -23,6 +24,7 @@ from .runtime.socket import SocketClient, run_command
 
 _lock = threading.RLock()
 _pipeline: UpdatePipeline | None = None
+_starting: set[asyncio.Future[None]] = set()
 _control: WeakKeyDictionary[UpdatePipeline, ControlServer] = WeakKeyDictionary()
 
 
@@ -59,7 +61,11 @@ async def start_serving(pipeline: UpdatePipeline) -> None:
     """Starts a pipeline in a process that serves clients, with its control socket. Idempotent, cheap when it runs."""
     was_running = pipeline.is_running  # perhaps by `start_update_pipeline_service`, which opens no control socket
     if not was_running:
-        await pipeline.start()
+        # In a task of its own: a handshake that gives up must not take back a start that is a little slower.
+        starting = asyncio.ensure_future(pipeline.start())
+        _starting.add(starting)
+        starting.add_done_callback(_starting.discard)
+        await asyncio.shield(starting)
     if not pipeline.config.control or pipeline is not _pipeline:
         return
     server = _control.get(pipeline)

@@ -350,7 +350,7 @@ class UpdatePipeline(Queueing):
         await self.stop()
 
     async def _run(self) -> None:
-        while True:
+        while self._task is asyncio.current_task():  # a cancellation that somebody swallowed ends it, too
             try:
                 await self._dispatcher.run()
             except Exception:  # the last boundary: a bug of ours must not end delivery for good

@@ -33,3 +33,36 @@ async def test_commands_reach_a_server_whose_pipeline_was_started_by_its_foundin
     finally:
         await service.stop_serving(pipeline)
         service.reset_update_pipeline()
+
+
+async def test_a_start_that_takes_longer_than_a_handshake_may_is_there_for_the_next_one(
+    fresh_service: None,
+) -> None:
+    """Each handshake took back what it had begun, so that sockets alone never started a slow source."""
+
+    class Slow:
+        name = "slow"
+        starts = 0
+
+        async def start(self, pipeline: object) -> None:
+            self.starts += 1
+            await asyncio.sleep(0.2)
+
+        def stop(self) -> None: ...
+
+    pipeline = service.get_update_pipeline()
+    source = Slow()
+    pipeline.parts.sources = [source]
+    try:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await service.start_serving(pipeline)
+        async with asyncio.timeout(5):
+            while service._starting:
+                await asyncio.sleep(0.01)
+            await service.start_serving(pipeline)
+        assert pipeline.is_running
+        assert source.starts == 1
+    finally:
+        await service.stop_serving(pipeline)
+        service.reset_update_pipeline()
