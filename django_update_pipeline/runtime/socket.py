@@ -103,7 +103,9 @@ class Socket:
             kind = message["type"]
             if kind == "websocket.disconnect":
                 return
-            if kind != "websocket.receive" or connection.is_closing or not self._admit():
+            if kind != "websocket.receive" or connection.is_closing or not connection.is_registered:
+                continue  # nobody would write the answer
+            if not self._admit():
                 continue
             text = message.get("text")
             try:
