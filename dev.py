@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 OLDEST = (3, 11)
 # Newest first: the newest Python found is tried with the newest Django, the running one with the LTS.
-NEWEST = {"3.14": "py314-dj61", "3.13": "py313-dj61", "3.12": "py312-dj61"}
+NEWEST = {"3.14": "py314-dj61-quick", "3.13": "py313-dj61-quick", "3.12": "py312-dj61-quick"}
 LTS = {"3.11": "py311-dj52", "3.12": "py312-dj52", "3.13": "py313-dj52", "3.14": "py314-dj52"}
 
 
