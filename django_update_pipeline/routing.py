@@ -53,7 +53,13 @@ class WebSocketDoor:
         self._pipeline = pipeline
 
     async def __call__(self, scope: Scope, receive: Receive, send: SendMessage) -> None:
-        pipeline = self._pipeline or get_update_pipeline()
+        try:
+            pipeline = self._pipeline or get_update_pipeline()
+        except Exception:  # the door's boundary: wrong settings, which `manage.py check` explains
+            logger.exception("there is no pipeline for a socket")
+            await receive()
+            await refuse(send, INTERNAL_ERROR)
+            return
         limits = pipeline.config.connections
         if not await first_message(receive, limits.accept_timeout_s):
             return

@@ -16,7 +16,7 @@ import pluggy
 
 from .. import hookspecs
 from ..core.config import PipelineConfig
-from ..exceptions import PluginError
+from ..exceptions import ConfigurationError, PluginError
 from ..runtime.parts import Observers
 
 logger = logging.getLogger(__name__)
@@ -86,6 +86,8 @@ class Plugins:
     def _call(self, hook: str, config: PipelineConfig) -> Any:
         try:
             return getattr(self.manager.hook, hook)(config=config)
+        except ConfigurationError:  # it says itself what is wrong, and where
+            raise
         except Exception as error:
             raise PluginError(f"{hook} failed: {type(error).__name__}: {error}", path="plugins") from error
 

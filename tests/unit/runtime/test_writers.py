@@ -1,4 +1,4 @@
-"""Section 3: one slow reader delays nobody, costs no memory, and gets the newest states and every event, or a warning."""
+"""One slow reader delays nobody, costs no memory, and gets the newest states and every event, or a warning."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ async def test_events_beyond_the_ring_are_told_as_missed(make_pipeline: MakePipe
         await socket.until(lambda: len(socket.events) == 1)
         socket.block()
         for n in range(200):
-            await pipeline.publish("a", "said", {"n": n})
+            await pipeline.publish("a", "said", {"n": n}, UpdatePriority.CRITICAL)
         socket.unblock()
         await socket.until(lambda: socket.events[-1]["data"]["n"] == 199)
         got = [frame["data"]["n"] for frame in socket.events]
@@ -207,7 +207,7 @@ async def test_a_new_client_gets_every_agents_newest_state_and_no_old_events(
     pipeline = make_pipeline()
     async with pipeline:
         for n in range(300):
-            await pipeline.publish(f"a{n}", "state_change", {"n": n})
+            pipeline.queue_agent_update(f"a{n}", "state_change", {"n": n})
         await pipeline.publish("a0", "said", {})
         await pipeline.publish("a1", "state_removed", {})
         socket = RecordingSocket()
