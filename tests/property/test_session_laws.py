@@ -266,6 +266,19 @@ class SessionMachine(RuleBasedStateMachine):
             client.write(is_interrupted)
 
     @rule()
+    def law_c1_shared_frames_are_of_this_moment(self) -> None:
+        """Law C1: whoever asks, and whoever asked before from the same position."""
+        for client in self.clients:
+            if client.live is None and client.session.catch_up is None:
+                live = self.renderer.live(client.session.channels, client.session.position)
+                if live is not None:
+                    assert live.to == self.head
+                    for text in live.texts[: live.state_count]:
+                        frame = json.loads(text)
+                        now = self.history[frame["agent_id"]][-1]
+                        assert frame["data"] == (now or {})
+
+    @rule()
     def write_to_the_end(self) -> None:
         """Law C2: with nothing new, every writer comes to an end, and every client shows what is."""
         for client in self.clients:
