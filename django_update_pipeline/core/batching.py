@@ -266,7 +266,7 @@ class BatchProcessor:
         return batch
 
     def released(self, now: float) -> None:
-        """A batch was settled: what its agents held back is due at once."""
+        """A batch was settled, and its agents had held something back: that is due at once."""
         if self.next_due > now and self.queue.has_ready():
             self.next_due = now
 

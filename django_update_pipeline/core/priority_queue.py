@@ -355,8 +355,9 @@ class PriorityQueue:
         """Closes one taken update's account with DELIVERED, DEAD_LETTERED or CLEARED; `release` follows."""
         self.account.add(update.priority, term)
 
-    def release(self, batch: list[UpdateMessage]) -> None:
-        """Lets the agents of a batch go on: what waited for them can be taken again."""
+    def release(self, batch: list[UpdateMessage]) -> bool:
+        """Lets the agents of a batch go on. True: something that waited for them can be taken now."""
+        has_more = False
         for update in batch:
             chain = self.chains.get(update.agent_id)
             if chain is None or not chain.held:
@@ -367,6 +368,8 @@ class PriorityQueue:
                     del self.chains[chain.agent_id]
             elif not chain.is_backing_off:
                 self._enter(chain)
+                has_more = True
+        return has_more
 
     def give_back(self, updates: list[UpdateMessage]) -> None:
         """Puts taken updates back at the front of their chains, in order (before `release`).

@@ -426,8 +426,8 @@ class Delivery:
         is_busy = self.maker.is_busy
         if self.maker.left_behind:
             updates = [update for update in updates if not is_busy(update.agent_id)]
-        self.queue.release(updates)
-        self.processor.released(self.clock.monotonic())
+        if self.queue.release(updates):
+            self.processor.released(self.clock.monotonic())
 
     def _settle_rest(self, work: Work) -> None:
         for update in work.swallowed:
