@@ -23,6 +23,33 @@ logger = logging.getLogger(__name__)
 
 BUILT_IN = "django_update_pipeline.plugins.defaults"
 
+#: What the part that a hook returns must have.
+PARTS = {
+    "provide_sources": ("start", "stop"),
+    "provide_transformers": ("transform",),
+    "provide_transport": ("name", "start", "stop", "publish"),
+    "provide_batching_policy": (
+        "max_batch_size",
+        "batch_timeout_ms",
+        "windows_s",
+        "due_at",
+        "limit",
+        "flushed",
+        "measured",
+    ),
+    "provide_circuit_breaker": (
+        "can_execute",
+        "record_success",
+        "record_failure",
+        "release",
+        "retry_after_s",
+        "get_state",
+    ),
+    "provide_retry_policy": ("delay_s",),
+    "provide_router": ("route",),
+    "provide_health_checks": ("name", "check"),
+}
+
 
 class Plugins:
     """One pipeline's plugins, in order: those of the settings, then entry points, then the built-ins.
@@ -74,13 +101,20 @@ class Plugins:
 
     def first(self, hook: str, config: PipelineConfig) -> Any:
         """The first part that a plugin provides, or None."""
-        return self._call(hook, config)
+        part = self._call(hook, config)
+        if part is not None:
+            _check_part(hook, part)
+        return part
 
     def all(self, hook: str, config: PipelineConfig) -> list[Any]:
         """All parts that plugins provide, in the order in which they are asked."""
         parts: list[Any] = []
         for result in self._call(hook, config) or ():
+            if result is not None and not isinstance(result, (list, tuple)):
+                raise PluginError(f"{hook} returned {result!r:.120}: return a list of parts", path="plugins")
             parts += [part for part in result or () if part is not None]
+        for part in parts:
+            _check_part(hook, part)
         return parts
 
     def _call(self, hook: str, config: PipelineConfig) -> Any:
@@ -113,12 +147,24 @@ class Plugins:
     def _isolated(self, plugin: str, hook: str, call: Callable[..., Any], **values: Any) -> None:
         try:
             call(**values)
-        except Exception:  # the plugin's boundary: told afterwards, so nothing depends on it
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # the plugin's boundary: told afterwards, so nothing depends on it
             count = self.failures[plugin] = self.failures.get(plugin, 0) + 1
             if (
                 count & (count - 1) == 0
             ):  # the 1st, 2nd, 4th, 8th ...: a plugin that always fails floods no log
                 logger.exception("plugin %s failed in %s (%d time(s))", plugin, hook, count)
+
+
+def _check_part(hook: str, part: object) -> None:
+    missing = [name for name in PARTS.get(hook, ()) if not hasattr(part, name)]
+    if missing:
+        raise PluginError(
+            f"{hook} returned {part!r:.120}, which has no {' and no '.join(missing)}: see "
+            "django_update_pipeline.core.ports for what it must be",
+            path="plugins",
+        )
 
 
 def _by_name(function: Callable[..., Any], names: Iterable[str]) -> Callable[..., Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -58,12 +59,15 @@ class UnifiedAgentManagerSource:
         self._sink = None
 
     def _changed(self, event_type: str, agent_id: Any, state: Any) -> None:
-        if event_type == "agent_removed":
-            if self._sink is not None:
-                self._sink.queue_agent_update(str(agent_id), "state_removed", {}, self.priority)
-            return
-        for one in agent_id if isinstance(agent_id, Mapping) else (agent_id,):
-            self._queue(one)
+        try:
+            if event_type == "agent_removed":
+                if self._sink is not None:
+                    self._sink.queue_agent_update(str(agent_id), "state_removed", {}, self.priority)
+                return
+            for one in agent_id if isinstance(agent_id, Mapping) else (agent_id,):
+                self._queue(one)
+        except Exception:  # our listener's boundary: the manager's own work goes on
+            logger.exception("a change of agent %.200r could not be queued", agent_id)
 
     def _queue(self, agent_id: Any) -> None:
         if self._sink is not None:
@@ -72,6 +76,8 @@ class UnifiedAgentManagerSource:
 
 class ModelSource:
     """Follows Django models by their signals; inside a transaction the update waits for the commit.
+
+    What goes wrong here (a `serialize` that raises, a pipeline that is full) is logged: a `save()` never fails of it.
 
     Bulk operations (`bulk_create`, `QuerySet.update`) send no signals in Django, so they are not seen here.
 
@@ -117,14 +123,47 @@ class ModelSource:
             post_delete.disconnect(sender=model, dispatch_uid=(id(self), "deleted", model))
         self._sink = None
 
-    def _saved(self, instance: Any, raw: bool = False, **_: Any) -> None:
-        if self._sink is not None and not raw:
-            data = self.serialize(instance)
-            self._sink.queue_agent_update(self.agent_id(instance), "state_change", data, self.priority)
+    def _saved(self, instance: Any, using: str, raw: bool = False, **_: Any) -> None:
+        if not raw:
+            self._queue(instance, "state_change", self.serialize, using)
 
-    def _deleted(self, instance: Any, **_: Any) -> None:
-        if self._sink is not None:
-            self._sink.queue_agent_update(self.agent_id(instance), "state_removed", {}, self.priority)
+    def _deleted(self, instance: Any, using: str, **_: Any) -> None:
+        self._queue(instance, "state_removed", lambda instance: {}, using)
+
+    def _queue(
+        self, instance: Any, update_type: str, serialize: Callable[[Any], JSONObject], using: str
+    ) -> None:
+        sink = self._sink
+        if sink is None:
+            return
+        try:
+            agent_id, data = (
+                self.agent_id(instance),
+                serialize(instance),
+            )  # now: both may change until the commit
+            queue = functools.partial(sink.queue_agent_update, agent_id, update_type, data, self.priority)
+            if self._waits_itself(using):
+                queue()
+            else:
+                self._on_commit(queue, using)
+        except Exception:  # our receiver's boundary: the application's save goes on
+            logger.exception("a change of %s could not be queued", instance._meta.label)
+
+    def _waits_itself(self, using: str) -> bool:
+        """Whether the pipeline's own waiting for the commit is for this database."""
+        config = getattr(self._sink, "config", None)
+        return (
+            getattr(self._sink, "defer", None) is not None and config is not None and config.database == using
+        )
+
+    @staticmethod
+    def _on_commit(queue: Callable[[], None], using: str) -> None:
+        from django.db import transaction
+
+        if transaction.get_connection(using).in_atomic_block:
+            transaction.on_commit(queue, using=using, robust=True)
+        else:
+            queue()
 
 
 def read_recording(path: str | Path) -> Recording:
@@ -189,12 +228,18 @@ class ReplaySource:
 
     async def stop(self) -> None:
         """Stops playing."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-            self._task = None
+        task, self._task = self._task, None
+        if task is not None and not task.done():  # done: also where its loop is gone
+            task.cancel()
+            await asyncio.wait([task])
 
     async def _play(self, apply: Callable[[str, JSONObject], object]) -> None:
+        try:
+            await self._play_steps(apply)
+        except Exception:  # nobody awaits this task
+            logger.exception("the recording could not be played to its end")
+
+    async def _play_steps(self, apply: Callable[[str, JSONObject], object]) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
         for number, step in enumerate(self.recording.steps):

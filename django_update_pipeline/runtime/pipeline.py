@@ -353,6 +353,11 @@ class UpdatePipeline(Queueing):
         while self._task is asyncio.current_task():  # a cancellation that somebody swallowed ends it, too
             try:
                 await self._dispatcher.run()
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                logger.exception("the dispatcher was cancelled by a part of its own; it goes on")
             except Exception:  # the last boundary: a bug of ours must not end delivery for good
                 logger.exception("the dispatcher failed; it goes on")
                 await asyncio.sleep(0.1)
