@@ -294,7 +294,7 @@ class Delivery:
         await self._join_companions()
         works = self._works[::-1]  # companions first: in half-open what failed before should not be the trial
         outcomes: list[dict[int, str]] = [{} for _ in works]
-        passed = self._acknowledged.parts()[0] if self._acknowledged and self._acknowledged.changes else None
+        passed = self._acknowledged if self._acknowledged and self._acknowledged.changes else None
         has_passed = is_out = False
         unproven: list[tuple[dict[int, str], int, str]] = []
         for work, outcome in zip(works, outcomes, strict=True):

@@ -58,7 +58,7 @@ async def test_a_start_that_takes_longer_than_a_handshake_may_is_there_for_the_n
             async with asyncio.timeout(0.05):
                 await service.start_serving(pipeline)
         async with asyncio.timeout(5):
-            while service._starting:
+            while service._starting:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             await service.start_serving(pipeline)
         assert pipeline.is_running
