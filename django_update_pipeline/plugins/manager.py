@@ -63,7 +63,11 @@ class Plugins:
         self.manager = pluggy.PluginManager(hookspecs.PROJECT)
         self.manager.add_hookspecs(hookspecs)
         self.failures: dict[str, int] = {}
-        plugins: list[tuple[str, object]] = [(_name_of(plugin), plugin) for plugin in extra]
+        plugins: list[tuple[str, object]] = []
+        for plugin in extra:  # several may be of one class
+            name = _name_of(plugin)
+            same = sum(other.partition("#")[0] == name for other, _ in plugins)
+            plugins.append((f"{name}#{same + 1}" if same else name, plugin))
         plugins += [(name, load(name)) for name in names]
         # pluggy asks the last registered first: so the built-ins are registered first, the settings' last.
         self._register(BUILT_IN, load(BUILT_IN))
