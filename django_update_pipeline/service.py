@@ -59,7 +59,9 @@ async def start_update_pipeline_service() -> UpdatePipeline:
 
 async def start_serving(pipeline: UpdatePipeline) -> None:
     """Starts a pipeline in a process that serves clients, with its control socket. Idempotent, cheap when it runs."""
-    was_running = pipeline.is_running  # perhaps by `start_update_pipeline_service`, which opens no control socket
+    was_running = (
+        pipeline.is_running
+    )  # perhaps by `start_update_pipeline_service`, which opens no control socket
     if not was_running:
         # In a task of its own: a handshake that gives up must not take back a start that is a little slower.
         starting = asyncio.ensure_future(pipeline.start())

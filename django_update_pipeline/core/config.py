@@ -89,7 +89,7 @@ class ConnectionConfig(_Section, frozen=True):
     `messages_per_s` of 0 switches the rate limit off; after `max_rate_limited` refused frames the socket
     is closed. `close_timeout_s` bounds a close, never a slow reader. `allowed_origins` are origins other
     than the host's own, as `https://example.com`.
-    `cork_writes` lets several frames of one connection share a system call on servers where that can be done.
+    `direct_writes` lets a flush's frames be encoded once for all connections where the server can be written to.
     """
 
     max_frame_bytes: Positive = 64 * 1024
@@ -102,7 +102,7 @@ class ConnectionConfig(_Section, frozen=True):
     hook_timeout_s: PositiveFloat = 5.0
     accept_timeout_s: PositiveFloat = 5.0
     close_timeout_s: PositiveFloat = 1.0
-    cork_writes: bool = True
+    direct_writes: bool = True
     allowed_origins: tuple[str, ...] = ()
 
 
@@ -145,7 +145,9 @@ def config_from_mapping(values: Mapping[str, Any], kind: type[_S] = PipelineConf
             raise ConfigurationError(f"setting name {key!r} is not a string", path=repr(key))
         name = key.lower() if kind is PipelineConfig else key
         if name in lowered:
-            raise ConfigurationError(f"UPDATE_PIPELINE has {name!r} twice, in two spellings: keep one", path=name)
+            raise ConfigurationError(
+                f"UPDATE_PIPELINE has {name!r} twice, in two spellings: keep one", path=name
+            )
         lowered[name] = value
     try:
         return msgspec.convert(lowered, kind, strict=True)

@@ -21,7 +21,7 @@ from ..core.codes import INTERNAL_ERROR, SERVER_STOPPING, TOO_SLOW, CloseCode
 from ..core.config import ConnectionConfig
 from ..core.ports import Clock
 from ..core.session import SYSTEM_CHANNEL, ClassicRenderer, ClassicSession, LiveFrames, TooFarBehind
-from .corking import Cork, protocol_behind
+from .direct_write import MAX_BYTES, direct_writer, text_frames
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ MAX_REPLIES = 64
 class Feed:
     """The connections of one set of channels: their shared frames, and those that wait for news."""
 
-    __slots__ = ("_head", "_live", "_position", "channels", "members", "waiting")
+    __slots__ = ("_head", "_live", "_position", "_wire", "channels", "members", "waiting")
 
     def __init__(self, channels: tuple[str, ...]) -> None:
         self.channels = frozenset(channels)
@@ -47,6 +47,7 @@ class Feed:
         self.waiting: dict[Connection, asyncio.Future[None]] = {}
         self._position = self._head = -1
         self._live: LiveFrames | None = None
+        self._wire: bytes | None = None
 
     def live(self, renderer: ClassicRenderer, channels: tuple[str, ...], position: int) -> LiveFrames | None:
         """What brings a connection from a position to the head, the same object for all that were there."""
@@ -54,7 +55,15 @@ class Feed:
         if position != self._position or head != self._head:
             self._position, self._head = position, head
             self._live = renderer.live(channels, position)
+            self._wire = None
         return self._live
+
+    def wire(self) -> bytes:
+        """What `live` returned last, as WebSocket frames; empty if that is too much for one write."""
+        if self._wire is None:
+            texts = self._live.texts if self._live is not None else []
+            self._wire = text_frames(texts) if sum(map(len, texts)) <= MAX_BYTES else b""
+        return self._wire
 
     def wake(self) -> None:
         """There is news: everyone who waits has a look."""
@@ -185,7 +194,7 @@ class Connection:
         hub, send, session, replies = self._hub, self._send, self.session, self.replies
         renderer, store = hub.renderer, hub.renderer.store
         create_future = asyncio.get_running_loop().create_future
-        protocol: Any = protocol_behind(send) if hub.config.cork_writes else None
+        direct = direct_writer(send) if hub.config.direct_writes else None
         while True:
             while replies:
                 await send({"type": "websocket.send", "text": replies.popleft()})
@@ -204,19 +213,19 @@ class Connection:
                         session.fall_behind()
                         continue
                     written = 0
-                    cork = Cork(protocol) if protocol is not None and len(live.texts) > 1 else None
-                    try:
+                    if (
+                        direct is not None
+                        and live.texts
+                        and (wire := self.feed.wire())
+                        and direct.write(wire)
+                    ):
+                        written = len(live.texts)
+                    else:
                         for text in live.texts:
-                            if cork is not None and not protocol.writable.is_set():
-                                cork.release()  # the next frame has to wait; those before it need not
-                                cork = None
                             await send({"type": "websocket.send", "text": text})
                             written += 1
                             if store.head != head or replies or self._closing is not None:
                                 break  # what is left of these frames may be stale by now
-                    finally:
-                        if cork is not None:
-                            cork.release()
                     session.sent(live, written)
                     if written:
                         continue
