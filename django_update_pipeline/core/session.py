@@ -308,14 +308,15 @@ class ClassicSession:
             if 0 <= position < channel.floor:
                 raise TooFarBehind
             # A channel just joined may have lost an agent that is known from one just left.
-            catch_up.gone = channel.gone_since(position if position >= 0 else self.position)[::-1]
+            catch_up.gone = channel.removals_since(position if position >= 0 else self.position)[::-1]
             if position >= 0:
                 catch_up.few = channel.agents_changed_since(position, MAX_LISTED_AGENTS)
                 if catch_up.few is not None:
                     catch_up.few.reverse()
         while catch_up.gone:
             agent_id, timestamp = catch_up.gone.pop()
-            if agent_id not in channel.agents:
+            back = channel.agents.get(agent_id)
+            if back is None or back.created > catch_up.target:  # else it is met below
                 return self.renderer.gone(agent_id, timestamp, self.channels)
         if catch_up.few is not None:
             while catch_up.few:

@@ -253,6 +253,23 @@ def test_an_agent_removed_during_a_pass_is_told_before_its_events(world, monkeyp
     assert rest(session) == [("x", 2 if returns else None), ("said", "x has changed")]
 
 
+@pytest.mark.parametrize("listed", [0, 1000])
+def test_an_agent_that_returns_after_the_target_is_told_before_its_events(world, monkeypatch, listed):
+    """What went wrong: removed before the target and back after it, it was neither gone nor looked for."""
+    monkeypatch.setattr(session_module, "MAX_LISTED_AGENTS", listed)
+    world.state("x", 0)
+    session = world.session()
+    rest(session)
+    world.state("x", 1)
+    world.say("x has changed")
+    world.remove("x")
+    session.fall_behind()
+    world.state("x", 2)
+    told = rest(session)
+    assert told[0] == ("x", 2)
+    assert told[-1] == ("said", "x has changed")
+
+
 def test_a_removal_is_taken_back_if_the_agent_has_returned(world):
     world.state("x", 1)
     world.state("y", 1)
