@@ -107,7 +107,9 @@ def test_law_w2_a_flush_of_several_batches_pauses_each_class_that_was_in_one(
     waiting=st.integers(0, 200),
     answers=st.lists(st.integers(-5, 10**9), min_size=1, max_size=5),
 )
-def test_law_w4_a_batch_has_1_to_max_batch_size_updates(maximum: int, waiting: int, answers: list[int]) -> None:
+def test_law_w4_a_batch_has_1_to_max_batch_size_updates(
+    maximum: int, waiting: int, answers: list[int]
+) -> None:
     """Law W4: also where a policy's answer is rubbish, and what waits is taken whole in the end."""
 
     class Rubbish(AdaptiveBatching):

@@ -237,7 +237,9 @@ class QueueMachine(RuleBasedStateMachine):
                 if same:  # only for the sake of a state in between that goes to other channels too
                     later = before[before.index(same[-1]) + 1 :]
                     assert any(
-                        u.kind is not EVENT and set(u.channels) & set(channels) and set(u.channels) - set(channels)
+                        u.kind is not EVENT
+                        and set(u.channels) & set(channels)
+                        and set(u.channels) - set(channels)
                         for u in later
                     )
             self.keys[id(after[-1])] = (1, float("inf"))
@@ -387,7 +389,9 @@ class QueueMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.loses_state)
     @rule(priority=st.none() | priorities)
     def clear(self, priority: UpdatePriority | None) -> None:
-        expected = [u for agent in AGENTS for u in self.chain(agent) if priority is None or u.priority is priority]
+        expected = [
+            u for agent in AGENTS for u in self.chain(agent) if priority is None or u.priority is priority
+        ]
         cleared = self.queue.clear(priority)
         assert sorted(map(numbers, cleared)) == sorted(map(numbers, expected))
         for update in cleared:
@@ -535,7 +539,9 @@ def test_law_q3_one_place_in_twenty_for_what_is_not_critical(critical: int, rest
     while batch := queue.take(limit):
         queue.delivered(batch)
         taken += batch
-    assert [numbers(u) for u in taken if u.priority is UpdatePriority.CRITICAL] == [[n + 1] for n in range(critical)]
+    assert [numbers(u) for u in taken if u.priority is UpdatePriority.CRITICAL] == [
+        [n + 1] for n in range(critical)
+    ]
     others = [place for place, update in enumerate(taken) if update.priority is UpdatePriority.LOW]
     assert len(others) == rest
     crowded = [place for place in others if place < critical]

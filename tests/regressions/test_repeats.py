@@ -23,5 +23,7 @@ async def test_the_publication_that_shows_whether_the_transport_works_is_repeate
         pipeline.queue_agent_update("bad", "event", {"n": 1})
         report = await pipeline.stop(timeout_s=120)
     assert report.dead_lettered == 1
-    assert [one for one in transport.published if one.id == acknowledged.id][1:], "it was used to compare with"
+    assert [one for one in transport.published if one.id == acknowledged.id][1:], (
+        "it was used to compare with"
+    )
     assert {one.part for one in transport.attempts if one.id == acknowledged.id} == {-1}

@@ -15,7 +15,9 @@ CRITICAL, HIGH, NORMAL, LOW = UpdatePriority
 
 
 def update(agent="x", priority=NORMAL, at=0.0, kind=UpdateKind.EVENT):
-    return UpdateMessage(agent, "said", payload=b"{}", priority=priority, accepted_at=at, kind=kind, channels=("a",))
+    return UpdateMessage(
+        agent, "said", payload=b"{}", priority=priority, accepted_at=at, kind=kind, channels=("a",)
+    )
 
 
 def flush(processor, now):

@@ -134,7 +134,9 @@ def test_values_beyond_plain_json_that_are_taken(value, text):
     assert encode_object({"f": value}, "a") == b'{"f":' + text + b"}"
 
 
-@pytest.mark.parametrize("value", [Number("nan"), Place(math.nan), Spot(math.inf), Array([math.nan]), Colour.NONE])
+@pytest.mark.parametrize(
+    "value", [Number("nan"), Place(math.nan), Spot(math.inf), Array([math.nan]), Colour.NONE]
+)
 def test_not_a_number_is_found_in_values_beyond_plain_json(value):
     with pytest.raises(InvalidUpdate, match=r"data\.f"):
         encode_object({"f": value}, "a")

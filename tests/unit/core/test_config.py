@@ -35,7 +35,9 @@ def test_the_defaults_are_those_of_the_contract():
 
 
 def test_section_names_may_be_written_in_capitals_as_settings_are():
-    config = config_from_mapping({"BATCHING": {"batch_timeout_ms": 5}, "PLUGINS": ["a.b"], "TRANSPORT": "memory"})
+    config = config_from_mapping(
+        {"BATCHING": {"batch_timeout_ms": 5}, "PLUGINS": ["a.b"], "TRANSPORT": "memory"}
+    )
     assert config.batching == BatchingConfig(batch_timeout_ms=5.0)
     assert config.plugins == ("a.b",)
 

@@ -53,7 +53,9 @@ def queue_of(*updates):
 
 
 def said(batch):
-    return [(u.agent_id, u.data.get("f", u.update_type) if u.kind is not EVENT else u.update_type) for u in batch]
+    return [
+        (u.agent_id, u.data.get("f", u.update_type) if u.kind is not EVENT else u.update_type) for u in batch
+    ]
 
 
 def drained(queue, limit=1):

@@ -15,8 +15,12 @@ from django_update_pipeline.exceptions import UpdatesRejected
 REPLACE, MERGE, REMOVE, EVENT = UpdateKind.REPLACE, UpdateKind.MERGE, UpdateKind.REMOVE, UpdateKind.EVENT
 
 
-def change(kind, agent="x", content=None, unset=(), channels=("a",), update_type="state_change", timestamp=1.0):
-    text = content if isinstance(content, bytes) else json.dumps(content or {}, separators=(",", ":")).encode()
+def change(
+    kind, agent="x", content=None, unset=(), channels=("a",), update_type="state_change", timestamp=1.0
+):
+    text = (
+        content if isinstance(content, bytes) else json.dumps(content or {}, separators=(",", ":")).encode()
+    )
     return Change(kind, agent, channels, update_type, text, tuple(unset), timestamp, UpdatePriority.NORMAL)
 
 
@@ -190,7 +194,11 @@ def test_old_publications_are_forgotten_after_a_thousand(log):
 def test_content_that_is_no_object_is_refused_by_itself(log):
     """The others of its publication are applied, and the numbers go on."""
     with pytest.raises(UpdatesRejected) as caught:
-        log(change(REPLACE, "x", {"f": 1}), change(REPLACE, "y", b'{"f":}', channels=("a", "b")), change(EVENT))
+        log(
+            change(REPLACE, "x", {"f": 1}),
+            change(REPLACE, "y", b'{"f":}', channels=("a", "b")),
+            change(EVENT),
+        )
     assert list(caught.value.reasons) == [1]
     assert sorted(log.store.states("a")) == ["x"]
     assert log.store.states("b") == {}
