@@ -82,30 +82,22 @@ class ClassicRenderer:
             return f'{{"type":"system_notification",{data[1:-1]},"timestamp":{frames.timestamp_text(event.timestamp)}}}'
         return frames.agent_update(event.agent_id, event.update_type, data, event.timestamp)
 
-    def is_newest(self, agent: AgentState, channel: str, channels: tuple[str, ...], until: int) -> bool:
-        """Whether no other of these channels has a newer state of the agent, created up to an offset.
+    def newest(self, agent_id: str, channels: tuple[str, ...]) -> tuple[AgentState | None, str]:
+        """An agent's newest state in these channels, and the first of them that has it.
 
         Classic frames do not name their channel, so of an agent that is in several the newest state is the truth.
         """
-        for name in channels:
-            if name != channel and (store := self.store.channels.get(name)) is not None:
-                other = store.agents.get(agent.agent_id)
-                if (
-                    other is not None
-                    and other.created <= until
-                    and (-other.changed, name) < (-agent.changed, channel)
-                ):
-                    return False
-        return True
-
-    def gone(self, agent_id: str, timestamp: float, channels: tuple[str, ...]) -> str:
-        """An agent removed from one of these channels: its newest state in the others, or that it is gone."""
-        newest: AgentState | None = None
+        newest, holder = None, ""
         for name in channels:
             channel = self.store.channels.get(name)
             agent = channel.agents.get(agent_id) if channel is not None else None
             if agent is not None and (newest is None or agent.changed > newest.changed):
-                newest = agent
+                newest, holder = agent, name
+        return newest, holder
+
+    def gone(self, agent_id: str, timestamp: float, channels: tuple[str, ...]) -> str:
+        """An agent removed from one of these channels: its newest state in the others, or that it is gone."""
+        newest, _ = self.newest(agent_id, channels)
         return self.removal(agent_id, timestamp) if newest is None else self.state(newest)
 
     def live(self, channels: tuple[str, ...], position: int) -> LiveFrames | None:
@@ -145,7 +137,7 @@ class ClassicRenderer:
                 return None
             texts += [self.gone(agent_id, removed_at, channels) for agent_id, removed_at in gone]
             texts += [
-                self.state(agent) for agent in changed if self.is_newest(agent, name, channels, store.head)
+                self.state(agent) for agent in changed if self.newest(agent.agent_id, channels)[0] is agent
             ]
             for event in recent:
                 events[event.offset] = event
@@ -321,17 +313,28 @@ class ClassicSession:
         if catch_up.few is not None:
             while catch_up.few:
                 agent = catch_up.few.pop()
-                if channel.agents.get(agent.agent_id) is agent and self._is_newest(catch_up, agent, channel):
-                    return self.renderer.state(agent)
+                if channel.agents.get(agent.agent_id) is agent:
+                    frame = self._newest_state(catch_up, agent, channel)
+                    if frame is not None:
+                        return frame
             return None
         for agent in channel.scan(catch_up.cursor, catch_up.target):
             catch_up.cursor = agent.created
-            if agent.changed > position and self._is_newest(catch_up, agent, channel):
-                return self.renderer.state(agent)
+            if agent.changed > position:
+                frame = self._newest_state(catch_up, agent, channel)
+                if frame is not None:
+                    return frame
         return None
 
-    def _is_newest(self, catch_up: CatchUp, agent: AgentState, channel: ChannelStore) -> bool:
-        return self.renderer.is_newest(agent, channel.name, self.channels, catch_up.target)
+    def _newest_state(self, catch_up: CatchUp, agent: AgentState, channel: ChannelStore) -> str | None:
+        """What to tell of an agent that changed in a channel; None if another channel's turn tells it."""
+        newest, holder = self.renderer.newest(agent.agent_id, self.channels)
+        if newest is None or newest is agent:
+            return self.renderer.state(agent)
+        is_to_come = holder > channel.name  # channels have their turns in order of their names
+        if (newest.created if is_to_come else newest.changed) <= catch_up.target:
+            return None
+        return self.renderer.state(newest)
 
     def _next_late(self, catch_up: CatchUp) -> str | None:
         """Agents that were removed while states were being sent, and so may have been passed by.

@@ -363,6 +363,7 @@ class SeveralChannelsMachine(RuleBasedStateMachine):
         self.states: dict[str, dict[str, tuple[int, dict[str, int]]]] = {name: {} for name in "abc"}
         self.sessions = [ClassicSession(self.renderer, ("a",), lambda: 1.0) for _ in range(viewers)]
         self.shown: list[dict[str, dict[str, int]]] = [{} for _ in range(viewers)]
+        self.changes_of_y: list[tuple[int, str]] = []
 
     @rule(
         kind=st.sampled_from([REPLACE, MERGE, REMOVE]),
@@ -372,6 +373,10 @@ class SeveralChannelsMachine(RuleBasedStateMachine):
     )
     def publish(self, kind: UpdateKind, agent: str, names: set[str], fields: set[str]) -> None:
         offset = self.store.head + 1
+        if agent == "y" and kind is REMOVE:
+            kind = REPLACE
+        if agent == "y":
+            self.changes_of_y += [(offset, name) for name in names]
         content = dict.fromkeys(sorted(fields), offset) if kind is not REMOVE else {}
         for name in names:
             _, before = self.states[name].get(agent, (0, {}))
@@ -381,6 +386,13 @@ class SeveralChannelsMachine(RuleBasedStateMachine):
                 self.states[name][agent] = (offset, before | content if kind is MERGE else content)
         text = json.dumps(content).encode()
         change = Change(kind, agent, tuple(sorted(names)), "state", text, (), 1.0, UpdatePriority.LOW)
+        self.store.apply(Publication(f"p{offset}", (change,)))
+
+    @rule(name=st.sampled_from("abc"))
+    def say(self, name: str) -> None:
+        """An event of y, which is never removed: what is shown of it may be ahead, but not behind."""
+        offset = self.store.head + 1
+        change = Change(EVENT, "y", (name,), "said", b'{"n":%d}' % offset, (), 1.0, UpdatePriority.LOW)
         self.store.apply(Publication(f"p{offset}", (change,)))
 
     @rule(which=st.integers(0, 2), name=st.sampled_from("bc"))
@@ -408,7 +420,11 @@ class SeveralChannelsMachine(RuleBasedStateMachine):
 
     def receive(self, which: int, text: str) -> None:
         frame = json.loads(text)
-        if frame["update_type"] == "state_removed":
+        if frame["update_type"] == "said":
+            channels = self.sessions[which].channels
+            before = [at for at, name in self.changes_of_y if at < frame["data"]["n"] and name in channels]
+            assert max(self.shown[which].get("y", {}).values(), default=0) >= max(before, default=0)
+        elif frame["update_type"] == "state_removed":
             self.shown[which].pop(frame["agent_id"], None)
         else:
             self.shown[which][frame["agent_id"]] = frame["data"]

@@ -534,3 +534,21 @@ def test_an_event_is_rendered_once_for_positions_that_differ(world):
         ("said", 1),
         ("said", 2),
     ]
+
+
+@pytest.mark.parametrize("listed", [0, 1000])
+def test_an_agent_whose_newest_state_moves_to_a_channel_already_passed_is_told_before_its_events(
+    world, monkeypatch, listed
+):
+    """What went wrong: b's state was left out for a's, which is newer, but a's turn was over."""
+    monkeypatch.setattr(session_module, "MAX_LISTED_AGENTS", listed)
+    world.state("y", 0, channels=("a", "b"))
+    session = world.session("a", "b")
+    rest(session)
+    world.state("y", 1, channels=("b",))
+    world.state("x", 1)
+    world.say("y has changed")
+    session.fall_behind()
+    assert short(session.next_frame()) == ("x", 1)
+    world.state("y", 2, channels=("a",))
+    assert rest(session) == [("y", 2), ("said", "y has changed")]
