@@ -48,7 +48,8 @@ class Work:
     """A batch on its way. `published[i]` became the publication's change i.
 
     `failed` has updates with reason and cause, `held_back` those that go back without having failed, `swallowed`
-    those that a part made disappear. All of it is settled at the end, in one step.
+    those that a part made disappear. All of it is settled at the end, in one step. `left` are those that were left
+    behind and are not back yet.
     """
 
     batch: list[UpdateMessage]
@@ -57,6 +58,7 @@ class Work:
     failed: list[tuple[UpdateMessage, str, str]] = field(default_factory=list)
     held_back: list[UpdateMessage] = field(default_factory=list)
     swallowed: list[UpdateMessage] = field(default_factory=list)
+    left: list[UpdateMessage] = field(default_factory=list)
     refused: set[int] = field(
         default_factory=set
     )  # places that the transport rejected: these were not applied
@@ -117,7 +119,8 @@ class Delivery:
     @property
     def in_flight(self) -> list[UpdateMessage]:
         """What was taken from the queue and is not settled."""
-        return [update for work in self._works for update in work.batch] + self.maker.left_behind
+        updates = [update for work in self._works for update in work.batch] + self.maker.left_behind
+        return list({id(update): update for update in updates}.values())
 
     @property
     def has_work(self) -> bool:
@@ -179,11 +182,12 @@ class Delivery:
         changes: list[Change] = []
         # What follows an update of its agent that did not come through waits for it.
         stopped = {u.agent_id for other in self._works if other is not work for u in other.batch}
-        left: list[UpdateMessage] = []
         for update, made in zip(work.batch, outcomes, strict=True):
             if (stopped and update.agent_id in stopped) or (self._frozen and id(update) in self._frozen):
                 stopped.add(update.agent_id)  # a frozen event goes alone, under the id it was tried with
                 work.held_back.append(update)
+                if made is LEFT_BEHIND:  # it goes back with this batch, and must not come back once more
+                    self.maker.forget(update)
             elif made is None:
                 work.swallowed.append(update)
             elif isinstance(made, tuple):
@@ -204,18 +208,20 @@ class Delivery:
             else:
                 stopped.add(update.agent_id)
                 if made is LEFT_BEHIND:
-                    left.append(update)
+                    work.left.append(update)
                     continue
                 cause = f"{type(made).__name__}: {made}"
                 logger.warning("update of agent %r could not be made ready: %.300s", update.agent_id, cause)
                 work.failed.append((update, "part_failed", cause))
-        if left:
-            gone = {id(update) for update in left}
-            work.batch = [update for update in work.batch if id(update) not in gone]
         work.publication = Publication(self.batch_ids(), tuple(changes))
 
     def _returned(self, update: UpdateMessage) -> None:
-        """An update that was left behind may be taken again."""
+        """An update that was left behind may be taken again, once its batch is settled."""
+        for work in self._works:
+            if update in work.left:  # with what was held back because of it, and in that order
+                work.left.remove(update)
+                work.held_back.append(update)
+                return
 
         def give_back() -> None:
             self.queue.give_back([update])
@@ -406,9 +412,22 @@ class Delivery:
                     work.failed.append((update, "rejected", cause))
                 if update.kind is UpdateKind.EVENT and place not in work.refused:
                     self._frozen[id(update)] = update, parts[place]
+        if work.left:
+            self._catch(work)
         self.delivered += work.published
         busy = {u.agent_id for other in self._works for u in other.batch}
         self.ingress.put(lambda: self._settle(work, busy))
+
+    def _catch(self, work: Work) -> None:
+        """What was left behind goes back with its batch where an earlier update of its agent does: behind that."""
+        going_back = work.held_back + [update for update, _, _ in work.failed]
+        places = {id(update): place for place, update in enumerate(work.batch)}
+        for update in list(work.left):
+            place = places[id(update)]
+            if any(u.agent_id == update.agent_id and places[id(u)] < place for u in going_back):
+                self.maker.forget(update)
+                work.left.remove(update)
+                work.held_back.append(update)
 
     def _settle(self, work: Work, busy: set[str]) -> None:
         queue = self.queue

@@ -185,15 +185,25 @@ class Maker:
 
     def _leave_behind(self, update: UpdateMessage, task: asyncio.Task[Made]) -> None:
         self._left_behind[update.agent_id] = (update, task)
-        task.add_done_callback(lambda done: self._arrived(update, _outcome(done)))
+        task.add_done_callback(lambda done: self._arrived(update, done))
 
-    def _arrived(self, update: UpdateMessage, outcome: Made) -> None:
-        if self._left_behind.pop(update.agent_id, None) is None:
+    def _arrived(self, update: UpdateMessage, task: asyncio.Task[Made]) -> None:
+        outcome = _outcome(task)
+        left = self._left_behind.get(update.agent_id)
+        if left is None or left[1] is not task:
             return  # given up meanwhile
+        del self._left_behind[update.agent_id]
         self._outcomes[update.agent_id] = (update, _content(update), outcome)
         if len(self._outcomes) > MAX_LEFT_BEHIND:
             del self._outcomes[next(iter(self._outcomes))]
         self._returned(update)
+
+    def forget(self, update: UpdateMessage) -> None:
+        """An update that was left behind goes back to the queue by other means, and begins anew another time."""
+        left = self._left_behind.get(update.agent_id)
+        if left is not None and left[0] is update:
+            del self._left_behind[update.agent_id]
+            left[1].cancel()
 
     def give_up(self) -> None:
         """The pipeline stops, or its loop is gone: what was left behind begins anew another time."""
