@@ -11,25 +11,30 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# What the yardstick's own driver offers: it starts at the first connection and hands out updates.
+# What the yardstick's own driver offers: it is started at the first connection, and hands out updates once the
+# clients are there (an event is for those that are).
 DRIVER = """
 import asyncio
-tasks = []
+tasks, publishers = [], []
 def start_once(publish):
-    tasks.append(asyncio.get_running_loop().create_task(publish(7)))
+    publishers.append(publish)
+def go():
+    tasks.append(asyncio.get_running_loop().create_task(publishers[0](7)))
 def make_update(seq):
     return f"agent_{seq:03d}", {"location": "cafe_terrace", "seq": seq, "t": 1.5}
 """
 
 # One anonymous client at /ws/, as the load client connects; prints the frames it gets.
 CLIENT = """
-import asyncio, yardstick_app
+import asyncio, driver, yardstick_app
 async def main():
     inbox, done = asyncio.Queue(), asyncio.Event()
     inbox.put_nowait({"type": "websocket.connect"})
     async def send(message):
         if "text" in message:
             print(message["text"], flush=True)
+            if '"connection_established"' in message["text"]:
+                driver.go()
             if '"agent_update"' in message["text"]:
                 done.set()
                 inbox.put_nowait({"type": "websocket.disconnect", "code": 1000})
