@@ -91,6 +91,7 @@ class Queueing:
         config = self.config
         self.defer = defer
         self._commit_turn = 0
+        self._last_total = 0
         self._deferred_count = 0  # those that wait for a commit, or were rolled back
         self._queue = self.batch_processor.queue
         self._chains = self._queue.chains
@@ -257,11 +258,13 @@ class Queueing:
     @property
     def total_updates(self) -> int:
         """Updates queued so far, those that wait for a commit or were rolled back included."""
-        for _ in range(100):  # a bound, because a signal handler may have interrupted the commit
+        for _ in range(10):  # a bound, because a signal handler may have interrupted the commit
             turn = self._commit_turn
             total = self._queue.account.total(terms.ACCEPTED) + self._deferred_count
             if turn == self._commit_turn and not turn % 2:
                 break
+        # In the middle of a commit the sum is one too low, never too high.
+        self._last_total = total = max(total, self._last_total)
         return total
 
     # handing in
@@ -326,7 +329,7 @@ class Queueing:
         update.accepted_at = self._monotonic()
 
         def commit() -> None:
-            self._commit_turn += 1  # odd: `total_updates` would count it twice or not at all
+            self._commit_turn += 1  # odd: `total_updates` would not count it
             self._deferred_count -= 1
             try:
                 if update.channels:
