@@ -173,7 +173,9 @@ class Connection:
         try:
             code = await self._write_until_closed()
         except asyncio.CancelledError:
-            raise
+            if self._closing is None:
+                raise
+            code = self._closing  # a frame was in its way; the socket must not stay open with nobody behind it
         except TooFarBehind:
             code = TOO_SLOW
         except Exception as error:  # the connection's boundary: a socket's failure is its own

@@ -70,3 +70,16 @@ async def test_channels_that_clients_name_are_not_kept_for_them() -> None:
             connection.follow()
         assert pipeline.store.channels == {}
         assert len(pipeline.websocket_manager._feeds) == 1
+
+
+async def test_a_client_that_takes_no_frame_is_closed_at_the_end_too() -> None:
+    """Its writer was cancelled without a word, and the socket showed the states of that moment for ever."""
+    pipeline = UpdatePipeline()
+    await pipeline.start()
+    socket = RecordingSocket()
+    await pipeline.register_websocket("one", socket)
+    socket.block()
+    pipeline.queue_agent_update("agent_001", data={"n": 1})
+    await asyncio.wait_for(socket.blocked.wait(), 5)
+    await pipeline.stop()
+    assert socket.is_closed

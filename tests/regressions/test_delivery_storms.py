@@ -44,6 +44,11 @@ class Moody:
         return data
 
 
+class Client(RecordingSocket):
+    def told(self, agent: str) -> list[int]:
+        return [event["data"]["n"] for event in self.events if event["agent_id"] == agent]
+
+
 class Storm:
     """One history. Everything random comes from the seed."""
 
@@ -63,7 +68,7 @@ class Storm:
             parts.transformers = [Moody(dice)]
         self.pipeline = UpdatePipeline(config, parts=parts, clock=clock)
         self.agents = [f"agent_{number}" for number in range(dice.choice([1, 2, 5]))]
-        self.sockets: list[RecordingSocket] = []
+        self.sockets: list[Client] = []
         self.number = 0
 
     def queue(self) -> None:
@@ -112,9 +117,9 @@ class Storm:
 
     async def disturb_a_client(self) -> None:
         if self.dice.random() < 0.5:
-            socket = RecordingSocket()
+            socket = Client()
             self.sockets.append(socket)
-            await self.pipeline.register_websocket(f"socket_{len(self.sockets)}", socket, ["updates", "x"])
+            await self.pipeline.register_websocket(f"socket_{len(self.sockets)}", socket)
         elif self.sockets:
             socket = self.dice.choice(self.sockets)
             self.dice.choice([socket.block, socket.unblock])()
@@ -176,6 +181,16 @@ def test_after_a_storm_each_event_was_told_once_and_in_order_and_all_is_accounte
             assert numbers == sorted(set(numbers)), agent
         await asyncio.sleep(1)
         assert pipeline.websocket_manager.behind_count() == 0
+        states = {agent: json.loads(text) for agent, text in pipeline.store.states("updates").items()}
+        for socket in storm.sockets:
+            if socket.is_closed:
+                continue  # it knows that it shows old states
+            assert socket.states == states
+            for agent in storm.agents:
+                told, all_of_it = socket.told(agent), storm.told(agent)
+                assert told == all_of_it[len(all_of_it) - len(told) :], (
+                    "from its first event on, none is missing"
+                )
         assert not pipeline._queue.chains
         assert not pipeline._delivery._frozen
         assert (await pipeline.stop()).pending == 0
