@@ -368,8 +368,8 @@ class WebSocketManager:
             _, late = await asyncio.wait(tasks, timeout=self.config.close_timeout_s)
             for task in late:
                 task.cancel()
-            if late:
-                await asyncio.wait(late, timeout=self.config.close_timeout_s)
+            if late:  # each is given `close_timeout_s` of its own to close its socket
+                await asyncio.wait(late, timeout=2 * self.config.close_timeout_s)
         self.forget_all()
 
     def forget_other_loops(self, loop: asyncio.AbstractEventLoop) -> None:
