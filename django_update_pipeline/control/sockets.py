@@ -54,9 +54,13 @@ def candidate_directories() -> tuple[Path, ...]:
     """Where a server may have its socket, best first.
 
     A server started by init may lack the XDG_RUNTIME_DIR and TMPDIR of the shell a command runs in, or the
-    other way round; so a server takes the first it can use, a client looks into all of them.
+    other way round; so a server takes the first it can use, a client looks into all of them. Where
+    UPDATE_PIPELINE_RUNTIME_DIR names a folder, both use that one alone: so two set-ups of one project on one
+    host can be kept apart.
     """
     uid = os.getuid()
+    if named := os.environ.get("UPDATE_PIPELINE_RUNTIME_DIR", ""):
+        return (Path(named).absolute() / f"django-update-pipeline-{uid}",)
     bases = (os.environ.get("XDG_RUNTIME_DIR", ""), os.environ.get("TMPDIR", ""), "/tmp", f"/run/user/{uid}")  # noqa: S108
     usable = [base for base in bases if os.path.isabs(base) and os.path.isdir(base)]
     return tuple(dict.fromkeys(Path(base) / f"django-update-pipeline-{uid}" for base in usable))

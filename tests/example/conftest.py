@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -109,14 +111,15 @@ def serve_example(folder: Path, *command: str) -> Iterator[Served]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    runtime = tempfile.mkdtemp(prefix="dup-")
     environment = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "dating_show.settings",
         "DATING_SHOW_DATABASE": str(folder / "villa.sqlite3"),
         "PYTHONPATH": os.pathsep.join([str(EXAMPLE), str(EXAMPLE.parent)]),
         "PYTHONUNBUFFERED": "1",
-        # The control socket of this server, and of no other on this machine.
-        "XDG_RUNTIME_DIR": str(folder),
+        # The control socket of this server, and of no other; its path may have some 100 bytes only.
+        "UPDATE_PIPELINE_RUNTIME_DIR": runtime,
     }
     folder.chmod(0o700)
     log = folder / "server.log"
@@ -148,6 +151,7 @@ def serve_example(folder: Path, *command: str) -> Iterator[Served]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        shutil.rmtree(runtime, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")

@@ -35,12 +35,22 @@ class Viewer:
 
     async def until(self, wanted: Callable[[Frame], bool], *, within_s: float = 60.0) -> Frame:
         """The first frame, of those to come, that is wanted."""
-        async with asyncio.timeout(within_s):
-            while True:
-                frame = json.loads(await self.socket.recv())
-                self.frames.append(frame)
-                if wanted(frame):
-                    return frame
+        before = len(self.frames)
+        try:
+            async with asyncio.timeout(within_s):
+                while True:
+                    frame = json.loads(await self.socket.recv())
+                    self.frames.append(frame)
+                    if wanted(frame):
+                        return frame
+        except TimeoutError:
+            came = [
+                (frame["type"], frame.get("agent_id"), frame.get("data", {}).get("attributes"))
+                for frame in self.frames[before:][-12:]
+            ]
+            raise AssertionError(
+                f"not among {len(self.frames) - before} frames in {within_s} s; the last: {came}"
+            ) from None
 
     @property
     def agents(self) -> dict[str, Frame]:

@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
@@ -77,14 +79,15 @@ def serve(
     """
     folder.chmod(0o700)
     port = free_port()
+    runtime = tempfile.mkdtemp(prefix="dup-")
     variables = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "dating_show.settings",
         "DATING_SHOW_DATABASE": str(folder / "villa.sqlite3"),
         "PYTHONPATH": os.pathsep.join([str(folder), str(EXAMPLE), str(ROOT)]),
         "PYTHONUNBUFFERED": "1",
-        # The control socket of this server, and of no other on this machine.
-        "XDG_RUNTIME_DIR": str(folder),
+        # The control socket of this server, and of no other; its path may have some 100 bytes only.
+        "UPDATE_PIPELINE_RUNTIME_DIR": runtime,
         **environment,
     }
     for name in without:
@@ -114,6 +117,7 @@ def serve(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        shutil.rmtree(runtime, ignore_errors=True)
 
 
 STAFF = """

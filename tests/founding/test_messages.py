@@ -29,7 +29,7 @@ async def ask_operator(server: Server, **action: Any) -> None:
 
 @pytest.fixture
 def near_the_server(served: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", served.environment["XDG_RUNTIME_DIR"])
+    monkeypatch.setenv("UPDATE_PIPELINE_RUNTIME_DIR", served.environment["UPDATE_PIPELINE_RUNTIME_DIR"])
     return served
 
 

@@ -110,7 +110,7 @@ async def test_two_servers_share_what_happens_over_a_redis_layer(
     environment = {"DJANGO_SETTINGS_MODULE": "layered", "DATING_SHOW_SIMULATION": "off"}
     application = "dating_show.asgi:application"
     with serve(here, application, **environment) as near, serve(there, application, **environment) as far:
-        monkeypatch.setenv("XDG_RUNTIME_DIR", near.environment["XDG_RUNTIME_DIR"])
+        monkeypatch.setenv("UPDATE_PIPELINE_RUNTIME_DIR", near.environment["UPDATE_PIPELINE_RUNTIME_DIR"])
         movement = {"position": {"x": 70, "y": 50}, "activity": "reading", "place": {"sector": "library"}}
 
         def arrive() -> dict[str, Any]:

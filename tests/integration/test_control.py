@@ -585,3 +585,11 @@ def test_the_key_of_a_project_is_its_settings_and_their_folder(settings, tmp_pat
     assert key.startswith("tests.settings:")
     settings.BASE_DIR = None
     assert project_key() != key
+
+
+def test_a_named_folder_is_the_only_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two set-ups of one project on one host: a command meant for one once reached the other."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("UPDATE_PIPELINE_RUNTIME_DIR", str(tmp_path / "mine"))
+    (folder,) = sockets.candidate_directories()
+    assert folder.parent == tmp_path / "mine"

@@ -178,7 +178,7 @@ async def test_fifty_viewers_end_with_exactly_the_sources_final_state(
     Everybody ends with the source's own state, none ever goes back, who was not cut off is told of each event
     once and in order, and at every look each accepted update is in exactly one place.
     """
-    monkeypatch.setenv("XDG_RUNTIME_DIR", server.environment["XDG_RUNTIME_DIR"])
+    monkeypatch.setenv("UPDATE_PIPELINE_RUNTIME_DIR", server.environment["UPDATE_PIPELINE_RUNTIME_DIR"])
     expected, told = await asyncio.to_thread(truth, recording)
     control = await asyncio.to_thread(
         ControlClient.connect, f"{SETTINGS}:{EXAMPLE}", 20.0, server.process.pid
