@@ -140,7 +140,7 @@ async def test_with_the_breaker_open_the_oldest_events_make_room(make_pipeline: 
 )
 @in_virtual_time
 async def test_whatever_a_transport_raises_is_an_outage(
-    make_pipeline: MakePipeline, error: BaseException
+    make_pipeline: MakePipeline, error: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A CancelledError too: something inside the transport was cancelled, not the pipeline."""
     transport = FaultyTransport()
@@ -150,6 +150,7 @@ async def test_whatever_a_transport_raises_is_an_outage(
         pipeline.queue_agent_update("a", "said", {"n": 1})
         await settled(pipeline)
         assert pipeline.is_running
+    assert "transport faulty failed 1 time(s) in a row" in caplog.text, "counted by the breaker"
     assert events(pipeline) == [("a", {"n": 1})]
 
 
