@@ -175,7 +175,8 @@ class Connection:
         except asyncio.CancelledError:
             if self._closing is None:
                 raise
-            code = self._closing  # a frame was in its way; the socket must not stay open with nobody behind it
+            # A frame was in its way; the socket must not stay open with nobody behind it.
+            code = self._closing
         except TooFarBehind:
             code = TOO_SLOW
         except Exception as error:  # the connection's boundary: a socket's failure is its own

@@ -197,7 +197,9 @@ class SessionMachine(RuleBasedStateMachine):
         return self.events[name][-self.config.max_events :]
 
     @rule(
-        kinds=st.lists(st.sampled_from([REPLACE, REPLACE, MERGE, REMOVE, EVENT, EVENT]), min_size=1, max_size=4),
+        kinds=st.lists(
+            st.sampled_from([REPLACE, REPLACE, MERGE, REMOVE, EVENT, EVENT]), min_size=1, max_size=4
+        ),
         data=st.data(),
     )
     def publish(self, kinds: list[UpdateKind], data: st.DataObject) -> None:
@@ -207,7 +209,10 @@ class SessionMachine(RuleBasedStateMachine):
             if kind is EVENT:
                 changes.append(self.event(agent, data.draw(st.sampled_from(EVENT_CHANNELS))))
             else:
-                fields, unset_count = data.draw(st.sets(st.sampled_from(FIELDS))), data.draw(st.integers(0, 1))
+                fields, unset_count = (
+                    data.draw(st.sets(st.sampled_from(FIELDS))),
+                    data.draw(st.integers(0, 1)),
+                )
                 changes.append(self.state(kind, agent, fields, unset_count))
         self.store.apply(Publication(f"p{self.head}", tuple(changes)))
 
