@@ -297,10 +297,11 @@ class ClassicSession:
     def _next_state(self, catch_up: CatchUp, channel: ChannelStore) -> str | None:
         position = catch_up.positions[channel.name]
         if catch_up.gone is None:
-            if 0 <= position < channel.floor:
-                raise TooFarBehind
             # A channel just joined may have lost an agent that is known from one just left.
-            catch_up.gone = channel.removals_since(position if position >= 0 else self.position)[::-1]
+            since = position if position >= 0 else self.position
+            if since < channel.floor:
+                raise TooFarBehind
+            catch_up.gone = channel.removals_since(since)[::-1]
             if position >= 0:
                 catch_up.few = channel.agents_changed_since(position, MAX_LISTED_AGENTS)
                 if catch_up.few is not None:

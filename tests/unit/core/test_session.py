@@ -468,6 +468,22 @@ def test_an_agent_known_from_a_channel_just_left_is_taken_back_by_the_one_just_j
     assert rest(session) == [("x", None)]
 
 
+def test_a_channel_joined_that_has_forgotten_removals_since_asks_to_start_afresh():
+    """x is known from b, and a would have to say that it is gone."""
+    world = World(max_tombstones=1)
+    world.state("x", 1, channels=("a", "b"))
+    world.state("y", 1)
+    session = world.session("b")
+    rest(session)
+    world.remove("x", channels=("a", "b"))
+    world.remove("y")
+    session.subscribe(("a",))
+    session.unsubscribe(("b",))
+    with pytest.raises(TooFarBehind):
+        session.next_frame()
+    assert rest(world.session("a")) == []
+
+
 def test_a_new_connection_is_not_told_of_what_went_before_it_came(world):
     world.state("x", 1)
     world.remove("x")
