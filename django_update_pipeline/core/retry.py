@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
 
@@ -118,9 +118,9 @@ class RetryQueue(Generic[_Item]):
     Law R3: ``pop_due(now)`` gives exactly the waiting items due at or before ``now``, by due time, and those
         of the same time in the order they were pushed; each once.
     Law R4: ``next_due()`` is the least due time of what waits, None when nothing does.
-    Law R5: what was removed is never given; its key is free again. Memory is proportional to what waits.
+    Law R5: what was discarded is never given; its key is free again. Memory is proportional to what waits.
 
-    Push and pop cost O(log n), remove O(1) (the heap's dead entries are swept when they are the majority).
+    Push and pop cost O(log n), discard O(1) (the heap's dead entries are swept when they are the majority).
     """
 
     __slots__ = ("_entries", "_heap", "_next_seq")
@@ -133,13 +133,6 @@ class RetryQueue(Generic[_Item]):
     def __len__(self) -> int:
         """How many wait."""
         return len(self._entries)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._entries
-
-    def __iter__(self) -> Iterator[_Item]:
-        """What waits, in the order it was pushed."""
-        return (item for _, item in self._entries.values())
 
     def push(self, item: _Item, due_s: float, key: Hashable | None = None) -> Hashable:
         """Let an item wait until ``due_s``; returns its key (one of its own is made when none is given).
@@ -191,23 +184,6 @@ class RetryQueue(Generic[_Item]):
         if len(self._heap) > 2 * len(self._entries) + 16:
             self._sweep()
         return entry[1]
-
-    def remove(self, key: Hashable) -> _Item:
-        """Take an item by its key before it is due.
-
-        Raises:
-            KeyError: the key does not wait.
-        """
-        if key not in self._entries:
-            raise KeyError(key)
-        return self.discard(key)  # type: ignore[return-value]  # None only where the item is None
-
-    def clear(self) -> list[_Item]:
-        """Take everything, due or not, in the order it was pushed."""
-        items = list(self)
-        self._entries.clear()
-        self._heap.clear()
-        return items
 
     def _sweep(self) -> None:
         live = {seq for seq, _ in self._entries.values()}

@@ -1,11 +1,9 @@
-"""The classic protocol: text from a client into values, values into text for a client.
+"""The classic protocol's strict decoder: text from a client into values.
 
-Here lives the strict decoder. What the server sends is built in `frames`, the tables of error and close
-codes are in `codes`, the rules for names in `names`; all can be had from here. Who may do what, and what is
-sent when, is the connection's business.
+What the server sends is built in `frames`, the tables of error and close codes are in `codes`, the rules for names in
+`names`. Who may do what, and what is sent when, is the connection's business.
 
     text of a client ─▶ decode_client_frame ─▶ Subscribe | Unsubscribe | Ping | AgentAction | AdminCommand
-    values           ─▶ frames: agent_update(...), error_frame(...), ... ─▶ compact JSON text
 
 Frames are JSON objects (RFC 8259) in UTF-8. Unknown fields are ignored, so an older server understands a
 newer client. What a client sends is only ever compared with names or handed on as data.
@@ -22,53 +20,8 @@ from typing import Any, Final
 import msgspec
 
 from ..exceptions import UpdatePipelineError
-from .codes import CLOSE_CODES, CODES, CloseCode
-from .frames import (
-    ADMIN_REPLIES,
-    action_queued,
-    admin_connected,
-    admin_reply,
-    agent_update,
-    connection_established,
-    error_frame,
-    pong,
-    refused_channels,
-    subscription_confirmed,
-    system_notification,
-    unsubscription_confirmed,
-)
+from .frames import ADMIN_REPLIES
 from .names import AGENT_ID_MAX_CHARS, reflected, unsafe_text, valid_agent_id, valid_channel_name
-
-__all__ = [
-    "ADMIN_REPLIES",
-    "CLOSE_CODES",
-    "CODES",
-    "AdminCommand",
-    "AgentAction",
-    "ClientFrame",
-    "CloseCode",
-    "FrameError",
-    "FrameLimits",
-    "Ping",
-    "Position",
-    "Subscribe",
-    "Unsubscribe",
-    "action_queued",
-    "admin_connected",
-    "admin_reply",
-    "agent_update",
-    "connection_established",
-    "decode_client_frame",
-    "error_frame",
-    "pong",
-    "reflected",
-    "refused_channels",
-    "subscription_confirmed",
-    "system_notification",
-    "unsubscription_confirmed",
-    "valid_agent_id",
-    "valid_channel_name",
-]
 
 SAFE_INTEGER: Final = 2**53
 

@@ -85,7 +85,6 @@ class Connection:
         "connected_at",
         "connection_id",
         "feed",
-        "label",
         "replies",
         "session",
         "task",
@@ -109,7 +108,6 @@ class Connection:
         self.feed = hub.feed(())
         self.replies: deque[str] = deque()
         self.connected_at = hub.clock.time()
-        self.label = ""
         self.task: asyncio.Task[None] | None = None
 
     @property
@@ -258,7 +256,6 @@ class WebSocketManager:
         self.clock = clock
         self.connections: dict[str, Connection] = {}
         self._feeds: dict[tuple[str, ...], Feed] = {}
-        self.opened_total = 0
         self.send_failures = 0
         self.on_opened: Callable[[Connection], None] = lambda connection: None
         self.on_closed: Callable[[Connection], None] = lambda connection: None
@@ -310,7 +307,6 @@ class WebSocketManager:
         connection.feed.members += 1
         self.connections[connection_id] = connection
         connection.follow()
-        self.opened_total += 1
         connection.start()
         self.on_opened(connection)
         return connection

@@ -122,11 +122,6 @@ class Delivery:
         updates = [update for work in self._works for update in work.batch] + self.maker.left_behind
         return list({id(update): update for update in updates}.values())
 
-    @property
-    def has_work(self) -> bool:
-        """Whether `resume` has something to do."""
-        return bool(self._works)
-
     def on_new_loop(self) -> None:
         """The pipeline starts on a loop: what is bound to an earlier one is made anew."""
         self._changed = asyncio.Event()

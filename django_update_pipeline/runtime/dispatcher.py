@@ -38,7 +38,6 @@ class Dispatcher:
         self.on_batch = on_batch
         self.last_batch_size = 0
         self.last_batch_duration_ms = 0.0
-        self.batch_count = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
         self._waker: asyncio.Future[None] | None = None
@@ -151,6 +150,5 @@ class Dispatcher:
         done = self.clock.monotonic()
         self.last_batch_size = len(batch)
         self.last_batch_duration_ms = (done - now) * 1000
-        self.batch_count += 1
         self.processor.policy.measured(len(batch), done - now, self.processor.is_behind)
         self.on_batch(self.delivery.delivered, now, done)
