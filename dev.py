@@ -4,7 +4,7 @@
     python3 dev.py run [--port 8001]     the example, live, on http://127.0.0.1:8001/
     python3 dev.py test [TOX OPTIONS]    lint, types, layers and all tests this machine can run
 
-Each makes its own virtual environment in the clone (`.venv`, `.venv-tox`) and installs into it only when the
+Each makes its own virtual environment in the clone (`.venv-run`, `.venv-tox`) and installs into it only when the
 packaging files have changed since the last time. Standard library only.
 """
 
@@ -69,7 +69,8 @@ def run(arguments: list[str]) -> None:
         except OSError as error:
             where = f"{options.host}:{options.port}"
             fail(f"cannot listen on {where} ({error.strerror}). Choose a port: dev.py run --port 8011")
-    scripts = environment(".venv", ["--editable", ".[channels,uvicorn]"])
+    # Not .venv: tox keeps a file of that name.
+    scripts = environment(".venv-run", ["--editable", ".[channels,uvicorn]"])
     print(f"The villa opens on http://{options.host}:{options.port}/ (Ctrl-C closes it)", flush=True)
     command = [str(scripts / "python"), "-m", "uvicorn", "dating_show.asgi:application"]
     command += ["--host", options.host, "--port", str(options.port), "--log-level", "warning"]
