@@ -1,7 +1,7 @@
 """What enters the pipeline: updates, their priority and their kind.
 
 An `UpdateMessage` is built by the caller's thread, already encoded, and from then on belongs to the
-pipeline. What leaves for the browsers is `core.wire`.
+pipeline. What leaves for the browsers is in `core.frames`.
 """
 
 from __future__ import annotations

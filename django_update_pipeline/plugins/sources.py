@@ -40,6 +40,7 @@ class UnifiedAgentManagerSource:
             adapter.get_agent_for_frontend if adapter is not None else manager.get_agent_state
         )
         self.priority = priority
+        self.failures = 0  # changes that could not be queued
         self._sink: Sink | None = None
 
     def start(self, pipeline: Sink) -> None:
@@ -59,19 +60,24 @@ class UnifiedAgentManagerSource:
         self._sink = None
 
     def _changed(self, event_type: str, agent_id: Any, state: Any) -> None:
-        try:
-            if event_type == "agent_removed":
-                if self._sink is not None:
-                    self._sink.queue_agent_update(str(agent_id), "state_removed", {}, self.priority)
-                return
-            for one in agent_id if isinstance(agent_id, Mapping) else (agent_id,):
-                self._queue(one)
-        except Exception:  # our listener's boundary: the manager's own work goes on
-            logger.exception("a change of agent %.200r could not be queued", agent_id)
+        for one in agent_id if isinstance(agent_id, Mapping) else (agent_id,):
+            self._queue(one, is_removed=event_type == "agent_removed")
 
-    def _queue(self, agent_id: Any) -> None:
-        if self._sink is not None:
-            self._sink.queue_agent_changed(str(agent_id), self.load, self.priority)
+    def _queue(self, agent_id: Any, *, is_removed: bool = False) -> None:
+        sink = self._sink
+        if sink is None:
+            return
+        try:
+            if is_removed:
+                sink.queue_agent_update(str(agent_id), "state_removed", {}, self.priority)
+            else:
+                sink.queue_agent_changed(str(agent_id), self.load, self.priority)
+        except Exception:  # our listener's boundary: the manager's work goes on, and so do its other agents
+            self.failures += 1
+            if self.failures & (self.failures - 1) == 0:  # the 1st, 2nd, 4th, 8th ...
+                logger.exception(
+                    "a change of agent %.200r could not be queued (%d so far)", agent_id, self.failures
+                )
 
 
 class ModelSource:
