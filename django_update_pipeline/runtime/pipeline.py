@@ -303,6 +303,8 @@ class UpdatePipeline(Queueing):
             if self._loop is not None and self._loop.is_closed():
                 self._forget_loop()
             if self._loop is not None:
+                if self._loop is not asyncio.get_running_loop():  # it was started elsewhere while we waited
+                    raise WrongLoop("the pipeline runs on another event loop: stop it there")
                 try:
                     in_time = await self._wind_up(deadline)
                 finally:
