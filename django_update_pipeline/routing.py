@@ -21,9 +21,9 @@ from django.conf import settings
 
 from .core.codes import FORBIDDEN, INTERNAL_ERROR, LOGIN_REQUIRED, UNKNOWN_PATH
 from .core.origin import LOCAL_HOSTS, Refused, check_handshake
+from .runtime.admin_socket import AdminSocket
 from .runtime.pipeline import UpdatePipeline
 from .runtime.socket import (
-    AdminSocket,
     ClassicSocket,
     Receive,
     SendMessage,
@@ -80,7 +80,7 @@ class WebSocketDoor:
         if not self.admin:
             await ClassicSocket(pipeline, client).serve(receive, send)
         elif is_operator(user):
-            await AdminSocket(pipeline, client, lambda: still_operator(user)).serve(receive, send)
+            await AdminSocket(pipeline, client, lambda command: still_operator(user)).serve(receive, send)
         else:
             await refuse(send, FORBIDDEN if getattr(user, "is_authenticated", False) else LOGIN_REQUIRED)
 

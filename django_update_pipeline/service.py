@@ -17,10 +17,12 @@ from django.db import transaction
 from .assembly import build_pipeline
 from .conf import SETTING, read_settings
 from .control import ControlServer, project_key
+from .core.commands import ADMIN_SOCKET_ONLY, COMMANDS, checked_params
 from .core.config import PipelineConfig
 from .exceptions import ActionRefused
+from .runtime.operations import carry_out
 from .runtime.pipeline import UpdatePipeline
-from .runtime.socket import SocketClient, run_command
+from .runtime.socket import SocketClient
 
 _lock = threading.RLock()
 _pipeline: UpdatePipeline | None = None
@@ -90,9 +92,9 @@ def control_handlers(pipeline: UpdatePipeline) -> dict[str, Callable[..., Awaita
     """What a management command in another process can ask of this one, by command."""
     operator = SocketClient("local-operator", None, is_local_operator=True)
 
-    def report(command: str) -> Callable[[], Awaitable[Any]]:
-        async def answer() -> Any:
-            return run_command(pipeline, command)
+    def operation(command: str) -> Callable[..., Awaitable[Any]]:
+        async def answer(**params: Any) -> Any:
+            return carry_out(pipeline, command, checked_params(command, params))
 
         return answer
 
@@ -110,8 +112,8 @@ def control_handlers(pipeline: UpdatePipeline) -> dict[str, Callable[..., Awaita
             "states": {agent_id: msgspec.json.decode(text) for agent_id, text in texts.items()},
         }
 
-    commands = ("get_health", "get_metrics", "get_connections", "reset_circuit_breaker")
-    return {**{name: report(name) for name in commands}, "action": action, "get_states": states}
+    commands = [name for name in COMMANDS if name not in ADMIN_SOCKET_ONLY]
+    return {**{name: operation(name) for name in commands}, "action": action, "get_states": states}
 
 
 def reset_update_pipeline() -> None:

@@ -14,6 +14,8 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
+
 ROOT = Path(__file__).resolve().parent.parent
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
@@ -21,6 +23,7 @@ if __name__ == "__main__":
 from django_update_pipeline import exceptions, hookspecs  # noqa: E402
 from django_update_pipeline.core.circuit_table import TABLE, BreakerEvent, CircuitState, Effect  # noqa: E402
 from django_update_pipeline.core.codes import CLOSE_CODES, CODES  # noqa: E402
+from django_update_pipeline.core.commands import COMMANDS, Params  # noqa: E402
 from django_update_pipeline.core.health import DEDUCTIONS, HealthInput, PluginCheck  # noqa: E402
 
 PART = re.compile(r"(<!-- drawn: (?P<name>[a-z_]+) -->\n)(?P<text>.*?)(<!-- end -->)", re.DOTALL)
@@ -78,6 +81,22 @@ def close_codes() -> str:
     return _table(("code", "name", "reason", "come back?"), rows)
 
 
+def admin_commands() -> str:
+    """The operators' commands: parameters with their defaults, answers, and which change anything."""
+
+    def parameters(params: type[Params]) -> str:
+        fields = msgspec.structs.fields(params)
+        return ", ".join(f"`{f.name}`" if f.required else f"`{f.name}={f.default!r}`" for f in fields)
+
+    return _table(
+        ("command", "answered by", "params", "changes", "meaning"),
+        (
+            (f"`{name}`", f"`{c.reply}`", parameters(c.params), "yes" if c.changes else "", c.meaning)
+            for name, c in COMMANDS.items()
+        ),
+    )
+
+
 def deductions() -> str:
     """What costs how many points, each with an example of its sentence."""
 
@@ -125,7 +144,10 @@ def hooks() -> str:
     return "\n" + "\n".join(parts) + "\n"
 
 
-DRAWN = {draw.__name__: draw for draw in (breaker, error_codes, close_codes, deductions, errors, hooks)}
+DRAWN = {
+    draw.__name__: draw
+    for draw in (breaker, error_codes, close_codes, admin_commands, deductions, errors, hooks)
+}
 
 
 def drawn(text: str) -> str:

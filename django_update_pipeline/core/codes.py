@@ -21,6 +21,7 @@ CODES: Final[Mapping[str, str]] = MappingProxyType(
         "invalid_frame": "The frame is JSON but not an object with a `type` (or an admin `command`).",
         "unknown_type": "No frame of this `type` is understood here.",
         "unknown_command": "No admin command of this name exists.",
+        "not_found": "What the frame names is not there, or not any more.",
         "invalid_field": "A field of the frame is missing, of the wrong type, or not an allowed value.",
         "too_many_channels": "One frame names more channels than allowed; send several frames.",
         "channel_refused": "This connection may not subscribe to some of the channels; it has the others.",

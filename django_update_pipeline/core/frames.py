@@ -7,21 +7,11 @@ UnicodeEncodeError (a ValueError) for one, and ValueError for a timestamp that i
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from types import MappingProxyType
-from typing import Any, Final
+from typing import Any
 
 from .codec import encode_value
+from .commands import COMMANDS
 from .names import REFLECTED_MAX_CHARS, reflected
-
-ADMIN_REPLIES: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        "get_health": "health_status",
-        "get_metrics": "performance_metrics",
-        "get_connections": "connection_info",
-        "reset_circuit_breaker": "circuit_breaker_reset",
-    }
-)
-"""The admin socket's commands, and the type of the frame that answers each."""
 
 
 def quoted(value: str) -> str:
@@ -83,9 +73,9 @@ def action_queued(agent_id: str, action: str) -> str:
     return f'{{"type":"action_queued","agent_id":{quoted(agent_id)},"action":{quoted(action)}}}'
 
 
-def error_frame(message: str, code: str) -> str:
+def error_frame(message: str, code: str, request_id: str | int | None = None) -> str:
     """Says what went wrong with a frame; `code` is one of CODES, or an application's own."""
-    return f'{{"type":"error","message":{quoted(message)},"code":{quoted(code)}}}'
+    return f'{{"type":"error","message":{quoted(message)},"code":{quoted(code)}{_id(request_id)}}}'
 
 
 def refused_channels(names: Iterable[str]) -> str:
@@ -98,20 +88,35 @@ def refused_channels(names: Iterable[str]) -> str:
 
 
 def admin_connected(connection_id: str, timestamp: float) -> str:
-    """The first frame of the admin socket: its commands are ADMIN_REPLIES' keys."""
+    """The first frame of the admin socket: its commands are those of `core.commands`."""
     return (
         f'{{"type":"admin_connected","connection_id":{quoted(connection_id)}'
-        f',"commands":{encode_value(list(ADMIN_REPLIES)).decode()},"timestamp":{timestamp_text(timestamp)}}}'
+        f',"commands":{encode_value(list(COMMANDS)).decode()},"timestamp":{timestamp_text(timestamp)}}}'
     )
 
 
-def admin_reply(command: str, data: Mapping[str, Any], timestamp: float) -> str:
-    """Answers an admin command: `{"type": "health_status", "data": {...}, "timestamp": ...}`.
+def admin_reply(
+    command: str, data: Mapping[str, Any], timestamp: float, request_id: str | int | None = None
+) -> str:
+    """Answers an admin command: `{"type": "health_status", "data": {...}, "timestamp": ..., "id": 7}`.
+
+    `id` is the request's own, left out where it had none.
 
     Raises:
         KeyError: no such command (the decoder lets none through).
     """
+    return admin_report(COMMANDS[command].reply, data, timestamp, request_id)
+
+
+def admin_report(
+    kind: str, data: Mapping[str, Any], timestamp: float, request_id: str | int | None = None
+) -> str:
+    """A frame of the admin socket: an answer, or what `watch` has sent by itself."""
     return (
-        f'{{"type":{quoted(ADMIN_REPLIES[command])},"data":{encode_value(data).decode()}'
-        f',"timestamp":{timestamp_text(timestamp)}}}'
+        f'{{"type":{quoted(kind)},"data":{encode_value(data).decode()}'
+        f',"timestamp":{timestamp_text(timestamp)}{_id(request_id)}}}'
     )
+
+
+def _id(request_id: str | int | None) -> str:
+    return "" if request_id is None else f',"id":{encode_value(request_id).decode()}'

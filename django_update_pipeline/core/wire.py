@@ -20,19 +20,30 @@ from typing import Any, Final
 import msgspec
 
 from ..exceptions import UpdatePipelineError
-from .frames import ADMIN_REPLIES
-from .names import AGENT_ID_MAX_CHARS, reflected, unsafe_text, valid_agent_id, valid_channel_name
+from .commands import CommandError, NoParams, Params, checked_params
+from .names import (
+    AGENT_ID_MAX_CHARS,
+    REFLECTED_MAX_CHARS,
+    reflected,
+    unsafe_text,
+    valid_agent_id,
+    valid_channel_name,
+)
 
 SAFE_INTEGER: Final = 2**53
 
 
 class FrameError(UpdatePipelineError):
-    """A client's frame is not valid; sending the same again does not help. `code` is one of CODES."""
+    """A client's frame is not valid; sending the same again does not help. `code` is one of CODES.
 
-    def __init__(self, code: str, message: str) -> None:
+    `request_id` is the frame's own `id`, where it had one.
+    """
+
+    def __init__(self, code: str, message: str, request_id: str | int | None = None) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
+        self.request_id = request_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +98,11 @@ class AgentAction(msgspec.Struct, frozen=True):
 
 
 class AdminCommand(msgspec.Struct, frozen=True):
-    """A command of the admin socket; `command` is a key of ADMIN_REPLIES."""
+    """A command of the admin socket with its checked parameters; `request_id` comes back in the answer."""
 
     command: str
+    params: Params = NoParams()
+    request_id: str | int | None = None
 
 
 ClientFrame = Subscribe | Unsubscribe | Ping | AgentAction | AdminCommand
@@ -329,13 +342,15 @@ def _agent_action(frame: dict[str, Any], limits: FrameLimits) -> AgentAction:
 
 
 def _admin_command(frame: dict[str, Any]) -> AdminCommand:
-    command = _string(frame, "command")
-    if command not in ADMIN_REPLIES:
-        raise FrameError(
-            "unknown_command",
-            f"command {reflected(command)} is not known: send one of {', '.join(ADMIN_REPLIES)}",
-        )
-    return AdminCommand(command)
+    command, request_id = _string(frame, "command"), frame.get("id")
+    if not isinstance(request_id, (str, int, type(None))) or isinstance(request_id, bool):
+        raise FrameError("invalid_field", f"id is {_what(request_id)}: send a string or an integer, or none")
+    if isinstance(request_id, str) and len(request_id) > REFLECTED_MAX_CHARS:
+        raise FrameError("invalid_field", f"id has more than {REFLECTED_MAX_CHARS} characters: send fewer")
+    try:
+        return AdminCommand(command, checked_params(command, frame.get("params")), request_id)
+    except CommandError as error:
+        raise FrameError(error.code, error.message, request_id) from error
 
 
 _READERS: Final[Mapping[str, Callable[[dict[str, Any], FrameLimits], ClientFrame]]] = {

@@ -18,7 +18,6 @@ from ..core.codes import RATE_LIMITED, TOO_MANY_CONNECTIONS, CloseCode
 from ..core.rate_limit import TokenBucket
 from ..core.session import SYSTEM_CHANNEL
 from ..core.wire import (
-    AdminCommand,
     AgentAction,
     FrameError,
     FrameLimits,
@@ -113,7 +112,7 @@ class Socket:
                     decode_client_frame(message.get("bytes") or b"" if text is None else text, self._limits)
                 )
             except FrameError as error:
-                connection.reply(frames.error_frame(error.message, error.code))
+                connection.reply(frames.error_frame(error.message, error.code, error.request_id))
             except (
                 Exception
             ):  # the connection's boundary: this frame failed, neither the socket nor another one
@@ -219,63 +218,6 @@ class ClassicSocket(Socket):
                 reply(frames.action_queued(frame.agent_id, frame.action))
             else:
                 reply(frames.error_frame("nobody handles this action", "action_unhandled"))
-
-
-class AdminSocket(Socket):
-    """The admin socket: commands in, reports out. The door lets only staff in; `may_command` is asked each time."""
-
-    is_subscriber = False
-
-    def __init__(
-        self, pipeline: UpdatePipeline, client: SocketClient, may_command: Callable[[], Awaitable[bool]]
-    ) -> None:
-        super().__init__(pipeline, client)
-        self._may_command = may_command
-
-    def greeting(self) -> str:
-        return frames.admin_connected(self.client.connection_id, self.pipeline.clock.time())
-
-    async def handle(self, frame: Any) -> None:
-        if isinstance(frame, Ping):
-            self.connection.reply(frames.pong(frame.timestamp, self.pipeline.clock.time()))
-            return
-        if not isinstance(frame, AdminCommand):
-            raise FrameError("unknown_type", "the admin socket takes commands and pings")
-        if not await self._may_command():
-            raise FrameError("forbidden", "this connection may no longer command: sign in again")
-        self.connection.reply(
-            frames.admin_reply(
-                frame.command, run_command(self.pipeline, frame.command), self.pipeline.clock.time()
-            )
-        )
-
-
-def run_command(pipeline: UpdatePipeline, command: str) -> dict[str, Any]:
-    """Carries out one of the operators' commands, those of `frames.ADMIN_REPLIES`. On the loop."""
-    if command == "get_health":
-        return pipeline.get_health_status()
-    if command == "get_metrics":
-        return pipeline.get_performance_metrics()
-    if command == "get_connections":
-        manager = pipeline.websocket_manager
-        now = pipeline.clock.time()
-        return {
-            "count": manager.get_connection_count(),
-            "behind": manager.behind_count(),
-            "connections": [
-                {
-                    "connection_id": c.connection_id,
-                    "channels": list(c.channels),
-                    "connected_s": round(now - c.connected_at, 3),
-                }
-                for c in list(manager.connections.values())[:1000]
-            ],
-        }
-    if command == "reset_circuit_breaker":
-        before = pipeline.circuit_breaker.get_state()
-        pipeline.reset_circuit_breaker()
-        return {"before": before, "after": pipeline.circuit_breaker.get_state()}
-    raise FrameError("unknown_command", "no such command")
 
 
 async def refuse(send: SendMessage, code: CloseCode) -> None:

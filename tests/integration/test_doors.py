@@ -242,7 +242,7 @@ async def test_a_frame_that_breaks_the_server_is_answered_and_harms_no_other(
 
 
 def test_every_error_code_is_seen_in_these_tests() -> None:
-    assert {code for code, _ in FRAMES} | {"internal_error", "rate_limited"} == set(CODES)
+    assert {code for code, _ in FRAMES} | {"internal_error", "rate_limited", "not_found"} == set(CODES)
 
 
 async def test_binary_json_is_a_frame_too(app: Any, pipeline: Any) -> None:

@@ -7,7 +7,8 @@ import json
 from typing import Any
 
 from django_update_pipeline.core import frames
-from django_update_pipeline.core.wire import _READERS, ADMIN_REPLIES, AdminCommand, decode_client_frame
+from django_update_pipeline.core.commands import COMMANDS
+from django_update_pipeline.core.wire import _READERS, AdminCommand, decode_client_frame
 from tests.docs.markdown import ROOT, blocks
 
 PAGE = ROOT / "docs" / "reference" / "protocol-classic.md"
@@ -20,9 +21,8 @@ def samples() -> list[str]:
 def rebuilt(frame: dict[str, Any]) -> str:
     """The frame as the server's own builder makes it from the sample's values."""
     kind = frame["type"]
-    if kind in ADMIN_REPLIES.values():
-        command = next(name for name, reply in ADMIN_REPLIES.items() if reply == kind)
-        return frames.admin_reply(command, frame["data"], frame["timestamp"])
+    if kind in {command.reply for command in COMMANDS.values()}:
+        return frames.admin_report(kind, frame["data"], frame["timestamp"], frame.get("id"))
     if kind == "agent_update":
         return frames.agent_update(
             frame["agent_id"],
@@ -66,11 +66,11 @@ def test_the_page_shows_every_kind_of_server_frame() -> None:
         for name, build in vars(frames).items()
         if inspect.isfunction(build) and build.__module__ == frames.__name__ and not name.startswith("_")
     }
-    helpers = {"quoted", "timestamp_text", "refused_channels", "admin_reply", "error_frame"}
+    helpers = {"quoted", "timestamp_text", "refused_channels", "admin_reply", "admin_report", "error_frame"}
     assert shown == (builders - helpers) | {"error", "health_status"}
 
 
 def test_the_page_has_every_admin_command_with_its_reply() -> None:
     text = PAGE.read_text(encoding="utf-8")
-    for command, reply in ADMIN_REPLIES.items():
-        assert f"| `{command}` | `{reply}` |" in text
+    for name, command in COMMANDS.items():
+        assert f"| `{name}` | `{command.reply}` |" in text

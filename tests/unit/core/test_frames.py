@@ -8,7 +8,7 @@ import math
 import pytest
 
 from django_update_pipeline.core import frames
-from django_update_pipeline.core.frames import ADMIN_REPLIES
+from django_update_pipeline.core.commands import COMMANDS
 
 NOW = 1623456789.123
 
@@ -61,14 +61,22 @@ def test_the_admin_socket_says_which_commands_it_takes():
     assert frame == {
         "type": "admin_connected",
         "connection_id": "c1",
-        "commands": list(ADMIN_REPLIES),
+        "commands": list(COMMANDS),
         "timestamp": NOW,
     }
 
 
 def test_every_admin_command_has_a_reply_of_its_own():
-    types = {json.loads(frames.admin_reply(command, {}, NOW))["type"] for command in ADMIN_REPLIES}
-    assert types == {"health_status", "performance_metrics", "connection_info", "circuit_breaker_reset"}
+    types = [json.loads(frames.admin_reply(command, {}, NOW))["type"] for command in COMMANDS]
+    assert types[0] == "health_status"
+    assert types.count("watching") == 2  # its beginning and its end
+    assert len(set(types)) == len(types) - 1
+
+
+def test_a_request_id_comes_back():
+    assert json.loads(frames.admin_reply("get_health", {}, NOW, 7))["id"] == 7
+    assert json.loads(frames.error_frame("no", "forbidden", "a"))["id"] == "a"
+    assert "id" not in json.loads(frames.error_frame("no", "forbidden"))
 
 
 def test_refused_channels_are_told_in_one_error_that_reflects_little():

@@ -7,9 +7,9 @@ import json
 import pytest
 
 from django_update_pipeline.core.codes import CODES
+from django_update_pipeline.core.commands import COMMANDS, checked_params
 from django_update_pipeline.core.config import ConnectionConfig
 from django_update_pipeline.core.wire import (
-    ADMIN_REPLIES,
     AdminCommand,
     AgentAction,
     FrameError,
@@ -105,8 +105,13 @@ def test_a_position_of_another_shape_is_refused(since):
 
 
 def test_every_admin_command_is_known():
-    for command in ADMIN_REPLIES:
-        assert decode_client_frame(json.dumps({"command": command})) == AdminCommand(command)
+    needed = {"show_dead_letter": {"number": 1}}
+    for command in COMMANDS:
+        params = needed.get(
+            command, {"all": True} if "SomeDeadLetters" in str(COMMANDS[command].params) else {}
+        )
+        frame = decode_client_frame(json.dumps({"command": command, "params": params, "id": 3}))
+        assert frame == AdminCommand(command, checked_params(command, params), 3)
     assert refusal('{"command":"drop_tables"}').code == "unknown_command"
     assert refusal('{"command":1}').code == "invalid_field"
 

@@ -1,0 +1,145 @@
+"""The operators' commands: their names, what they take, and the type of the frame that answers each.
+
+One table for the admin socket, the control socket and the management commands; `runtime.operations` carries them out.
+
+    {"command": "list_dead_letters", "params": {"limit": 20}, "id": 7}
+
+Parameters are checked against a Struct before anything runs. `id` is the client's own and comes back in the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta
+
+from ..exceptions import UpdatePipelineError
+from .names import reflected
+
+
+class Params(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a command takes. A misspelt parameter is an error: a destructive command must not guess."""
+
+
+class NoParams(Params, frozen=True):
+    """Nothing."""
+
+
+class ListConnections(Params, frozen=True):
+    """At most `limit` connections are listed, oldest first."""
+
+    limit: Annotated[int, Meta(ge=1, le=1000)] = 1000
+
+
+class ListDeadLetters(Params, frozen=True):
+    """Newest first: at most `limit`, those with a number below `before`, of one `reason`."""
+
+    limit: Annotated[int, Meta(ge=1, le=500)] = 100
+    before: Annotated[int, Meta(ge=1)] | None = None
+    reason: Annotated[str, Meta(max_length=100)] | None = None
+
+
+class OneDeadLetter(Params, frozen=True):
+    """The letter of this number."""
+
+    number: Annotated[int, Meta(ge=1)]
+
+
+class SomeDeadLetters(Params, frozen=True):
+    """Letters by number, or all that are kept (`all`); one of the two."""
+
+    numbers: Annotated[tuple[Annotated[int, Meta(ge=1)], ...], Meta(max_length=1000)] = ()
+    all: bool = False
+
+    def __post_init__(self) -> None:
+        if self.all == bool(self.numbers):
+            raise ValueError('give either "numbers" or "all": true')
+
+
+class Watch(Params, frozen=True):
+    """Reports that come by themselves every `interval_s` seconds, and what happens in between, until `unwatch`."""
+
+    interval_s: Annotated[float, Meta(ge=0.2, le=60.0)] = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command: the type of its answer, its parameters, and whether it changes anything."""
+
+    reply: str
+    params: type[Params]
+    changes: bool
+    meaning: str
+
+
+class CommandError(UpdatePipelineError):
+    """A command that can't be carried out as it was asked for; `code` is one of CODES. A retry does not help."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+COMMANDS: Final[Mapping[str, Command]] = MappingProxyType(
+    {
+        "get_health": Command(
+            "health_status", NoParams, False, "Score, status, and issues with their mends."
+        ),
+        "get_metrics": Command(
+            "performance_metrics", NoParams, False, "Counters, latencies and the account."
+        ),
+        "get_connections": Command(
+            "connection_info", ListConnections, False, "Who is connected, and to what."
+        ),
+        "get_plugins": Command(
+            "plugin_info", NoParams, False, "The parts in flow order, and who provides each."
+        ),
+        "list_dead_letters": Command(
+            "dead_letters", ListDeadLetters, False, "What could not be delivered, and why."
+        ),
+        "show_dead_letter": Command("dead_letter", OneDeadLetter, False, "One dead letter with its data."),
+        "reset_circuit_breaker": Command(
+            "circuit_breaker_reset", NoParams, True, "Closes the breaker; what waits is tried at once."
+        ),
+        "replay_dead_letters": Command(
+            "dead_letters_replayed", SomeDeadLetters, True, "Queues dead events again; dead state can't be."
+        ),
+        "discard_dead_letters": Command(
+            "dead_letters_discarded", SomeDeadLetters, True, "Lets dead letters go for good."
+        ),
+        "watch": Command(
+            "watching", Watch, False, "Has reports sent by themselves; on the admin socket only."
+        ),
+        "unwatch": Command("watching", NoParams, False, "Ends it."),
+    }
+)
+"""Every command, reading ones first. The documents' table is drawn from it."""
+
+
+ADMIN_SOCKET_ONLY: Final = frozenset({"watch", "unwatch"})
+"""Commands that concern the socket they come over."""
+
+
+def checked_params(name: str, params: Any) -> Params:
+    """A command's parameters, checked.
+
+    Raises:
+        CommandError: no such command, or parameters it does not take; the text names the path.
+    """
+    command = COMMANDS.get(name)
+    if command is None:
+        raise CommandError(
+            "unknown_command", f"command {reflected(name)} is not known: send one of {', '.join(COMMANDS)}"
+        )
+    try:
+        return msgspec.convert({} if params is None else params, command.params, strict=True)
+    except msgspec.ValidationError as error:
+        known = ", ".join(field.name for field in msgspec.structs.fields(command.params)) or "none"
+        raise CommandError(
+            "invalid_field", f"params of {name}: {reflected(str(error))}; it takes {known}"
+        ) from error
