@@ -24,7 +24,7 @@ from django_update_pipeline import exceptions, hookspecs  # noqa: E402
 from django_update_pipeline.core.circuit_table import TABLE, BreakerEvent, CircuitState, Effect  # noqa: E402
 from django_update_pipeline.core.codes import CLOSE_CODES, CODES  # noqa: E402
 from django_update_pipeline.core.commands import COMMANDS, Params  # noqa: E402
-from django_update_pipeline.core.health import DEDUCTIONS, HealthInput, PluginCheck  # noqa: E402
+from django_update_pipeline.core.health import DEDUCTIONS, UNREADY, HealthInput, PluginCheck  # noqa: E402
 
 PART = re.compile(r"(<!-- drawn: (?P<name>[a-z_]+) -->\n)(?P<text>.*?)(<!-- end -->)", re.DOTALL)
 
@@ -112,6 +112,11 @@ def deductions() -> str:
     )
 
 
+def unready() -> str:
+    """Why a process is not ready."""
+    return _table(("reason", "meaning"), ((f"`{reason}`", meaning) for reason, meaning in UNREADY.items()))
+
+
 def errors() -> str:
     """The error tree with each class's first line."""
     found = {
@@ -146,7 +151,16 @@ def hooks() -> str:
 
 DRAWN = {
     draw.__name__: draw
-    for draw in (breaker, error_codes, close_codes, admin_commands, deductions, errors, hooks)
+    for draw in (
+        breaker,
+        error_codes,
+        close_codes,
+        admin_commands,
+        deductions,
+        unready,
+        errors,
+        hooks,
+    )
 }
 
 

@@ -231,6 +231,26 @@ DEDUCTIONS: Final[tuple[Deduction, ...]] = (
 """What costs how many points; issues are told in this order. The docs are drawn from it."""
 
 
+UNREADY: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "not_running": "The pipeline does not deliver yet, or no longer.",
+        "stopping": "It delivers what waits, and then ends.",
+        "breaker_open": "The transport failed so often that it is left alone; a new viewer would see old state.",
+    }
+)
+"""Why a process should get no new clients. A half-open breaker is ready: its trials need something to carry."""
+
+
+def unready(*, is_running: bool, is_stopping: bool, breaker_state: str) -> tuple[str, ...]:
+    """The keys of `UNREADY` that apply, in its order; empty when the process is ready."""
+    claims = {
+        "not_running": not is_running and not is_stopping,
+        "stopping": is_stopping,
+        "breaker_open": breaker_state == "open",
+    }
+    return tuple(reason for reason in UNREADY if claims[reason])
+
+
 def status_of(health_score: int) -> HealthStatus:
     """The status of a score: healthy from 80, degraded from 50, else critical."""
     if health_score >= HEALTHY_FROM:

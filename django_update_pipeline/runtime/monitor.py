@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core import account as terms
 from ..core.circuit_breaker import CircuitState
-from ..core.health import HealthInput, PluginCheck, score
+from ..core.health import HealthInput, PluginCheck, score, unready
 from ..core.histogram import LatencyRecorder
 from ..core.messages import PRIORITIES, UpdateMessage
 from ..core.rate_meter import RateMeter
@@ -99,6 +99,16 @@ class Monitor:
             )
         )
         return {**report.as_dict(), "is_running": pipeline.is_running}
+
+    def readiness(self) -> dict[str, Any]:
+        """`get_readiness()`."""
+        pipeline = self._pipeline
+        reasons = unready(
+            is_running=pipeline.is_running,
+            is_stopping=pipeline.is_stopping,
+            breaker_state=_state_name(pipeline.circuit_breaker.get_state()["state"]),
+        )
+        return {"is_ready": not reasons, "reasons": list(reasons)}
 
     def _plugin_checks(self) -> list[PluginCheck]:
         checks = []

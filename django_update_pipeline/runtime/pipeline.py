@@ -127,6 +127,7 @@ class UpdatePipeline(Queueing):
         self._life: asyncio.Lock | None = None
         self._life_loop: asyncio.AbstractEventLoop | None = None
         self._started_sources: list[Any] = []
+        self.is_stopping = False
         self.plugins: Any = None  # the plugin manager, if one assembled this pipeline
 
     # clearing and dead letters
@@ -229,6 +230,18 @@ class UpdatePipeline(Queueing):
             and not (self._loop is None or self._loop.is_closed())
         )
 
+    def get_readiness(self) -> dict[str, Any]:
+        """Whether this process should get clients: `{"is_ready": False, "reasons": ["breaker_open"]}`. Any thread.
+
+        Reasons are keys of `core.health.UNREADY`. Cheap enough for a probe every second.
+        """
+        return self._monitor.readiness()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it runs, is not stopping, and its breaker is not open. Any thread."""
+        return bool(self._monitor.readiness()["is_ready"])
+
     def get_performance_metrics(self) -> dict[str, Any]:
         """Counters, latencies (ms), rates, depths and the account. Any thread; some 0.3 ms."""
         return self._monitor.performance()
@@ -305,10 +318,14 @@ class UpdatePipeline(Queueing):
             if self._loop is not None:
                 if self._loop is not asyncio.get_running_loop():  # it was started elsewhere while we waited
                     raise WrongLoop("the pipeline runs on another event loop: stop it there")
+                self.is_stopping = True
                 try:
                     in_time = await self._wind_up(deadline)
                 finally:
-                    await self._end()
+                    try:
+                        await self._end()
+                    finally:
+                        self.is_stopping = False
                 logger.info("pipeline stopped")
             total = self._queue.account.snapshot()["total"]
             report = StopReport(**total, in_time=in_time)

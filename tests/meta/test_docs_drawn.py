@@ -64,5 +64,5 @@ def test_every_page_is_reached_from_the_index() -> None:
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
     left_out = {"index.md", "README.md"}
     for page in sorted((ROOT / "docs").rglob("*.md")):
-        if page.name not in left_out:
+        if page.name not in left_out and page.parent.name != "changelog.d":
             assert str(page.relative_to(ROOT / "docs")) in index, page

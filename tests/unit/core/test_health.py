@@ -10,10 +10,12 @@ import pytest
 from django_update_pipeline.core.health import (
     DEDUCTIONS,
     P99_LIMITS_MS,
+    UNREADY,
     HealthInput,
     PluginCheck,
     score,
     status_of,
+    unready,
 )
 from django_update_pipeline.core.messages import UpdatePriority
 
@@ -154,3 +156,22 @@ def test_the_report_is_plain_values_for_json():
     assert shown["health_score"] == 90
     assert shown["health_status"] == "healthy"
     assert shown["deductions"] == {"dead_letters": 10}
+
+
+@pytest.mark.parametrize(
+    ("is_running", "is_stopping", "breaker_state", "reasons"),
+    [
+        (True, False, "closed", ()),
+        (True, False, "half_open", ()),
+        (True, False, "open", ("breaker_open",)),
+        (False, False, "closed", ("not_running",)),
+        (True, True, "closed", ("stopping",)),
+        (False, True, "open", ("stopping", "breaker_open")),
+    ],
+)
+def test_a_process_is_ready_while_it_runs_is_not_stopping_and_its_breaker_is_not_open(
+    is_running, is_stopping, breaker_state, reasons
+):
+    found = unready(is_running=is_running, is_stopping=is_stopping, breaker_state=breaker_state)
+    assert found == reasons
+    assert set(found) <= set(UNREADY)
