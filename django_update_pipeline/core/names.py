@@ -1,4 +1,4 @@
-"""What a channel and an agent may be called, and how a client's text is shown in a message."""
+"""What a channel and an agent may be called, and how others' texts are shown: a client's, and an error's."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Final
 
 AGENT_ID_MAX_CHARS: Final = 200
 REFLECTED_MAX_CHARS: Final = 80
+LOGGED_MAX_CHARS: Final = 300
 
 _CHANNEL = re.compile(r"[A-Za-z0-9._-]+")
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_LINE_BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _OBJECT_NAMES = frozenset({"__proto__", "constructor", "prototype"})
 
 
@@ -39,3 +41,21 @@ def reflected(value: str) -> str:
     if len(value) > REFLECTED_MAX_CHARS or len(text) > REFLECTED_MAX_CHARS:
         text = text[: REFLECTED_MAX_CHARS - 3] + "..."
     return f"'{text}'"
+
+
+def one_line(text: str, limit: int = LOGGED_MAX_CHARS) -> str:
+    """A text as part of one line of a log: control characters and line breaks escaped, at most `limit` characters."""
+    line = _LINE_BREAKS.sub(lambda found: ascii(found[0])[1:-1], text[: limit + 1])
+    return line if len(line) <= limit else line[: limit - 3] + "..."
+
+
+def error_text(error: BaseException, limit: int = LOGGED_MAX_CHARS) -> str:
+    """`ValueError: what it says` in one line; also where the error's own `__str__` fails."""
+    try:
+        text = str(error)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # it is a plugin's class: how it fails to say what it is, is no news
+        text = "its text can't be shown"
+    kind = type(error).__name__
+    return one_line(f"{kind}: {text}" if text else kind, limit)

@@ -29,6 +29,7 @@ from ..core.publication import Publication
 from ..core.session import ClassicRenderer
 from ..core.store import Store
 from ..exceptions import UpdatesRejected, WrongLoop
+from .blame import Blame
 from .clock import SystemClock
 from .connections import WebSocketManager, closer, sender
 from .delivery import Delivery
@@ -79,6 +80,7 @@ class UpdatePipeline(Queueing):
         self.config = config = config or PipelineConfig()
         self.clock: Clock = clock or SystemClock()
         self.parts = parts = parts or default_parts(config, self.clock)
+        self.blame = Blame(self.clock.monotonic)  # which plugin has which thread
         self.transport = parts.transport
         self.circuit_breaker = parts.circuit_breaker
         self.frontend_adapter = parts.frontend_adapter

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from django_update_pipeline.core.names import reflected, valid_agent_id, valid_channel_name
+from django_update_pipeline.core.names import (
+    error_text,
+    one_line,
+    reflected,
+    valid_agent_id,
+    valid_channel_name,
+)
 
 
 @pytest.mark.parametrize("name", ["a", "dating_show_updates", "agent.agent_001", "A-Z.9_", "x" * 90])
@@ -59,3 +65,41 @@ def test_reflected_text_is_short_escaped_and_ascii():
     assert reflected("x" * 80) == "'" + "x" * 80 + "'"
     assert reflected("x" * 81) == "'" + "x" * 77 + "...'"
     assert len(reflected("\U0001f600" * 500)) <= 82
+
+
+@pytest.mark.parametrize(
+    "mark", ["\n", "\r", "\x00", "\x1b", "\x7f", "\x85", "\u2028", "\u2029", "\ud800", "\t"]
+)
+def test_a_log_line_stays_one_line(mark):
+    line = one_line(f"first{mark}ERROR forged")
+    assert mark not in line
+    assert len(line.splitlines()) == 1
+    assert line.startswith("first\\")
+
+
+def test_a_log_line_is_bounded_and_says_that_it_was_cut():
+    assert one_line("x" * 300) == "x" * 300
+    assert one_line("x" * 301) == "x" * 297 + "..."
+    assert len(one_line("\n" * 1000)) == 300
+    assert one_line("\n" * 10, limit=9) == "\\n\\n\\n..."
+
+
+class Unspeakable(Exception):
+    def __str__(self):
+        raise SystemExit
+
+
+def test_an_errors_text_is_its_class_and_what_it_says():
+    assert error_text(ValueError("no\nwhere")) == "ValueError: no\\nwhere"
+    assert error_text(KeyboardInterrupt()) == "KeyboardInterrupt"
+    assert error_text(Unspeakable()) == "Unspeakable: its text can't be shown"
+    assert len(error_text(ValueError("x" * 1000))) == 300
+
+
+def test_an_interrupt_is_never_held_up():
+    class Interrupted(Exception):
+        def __str__(self):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        error_text(Interrupted())
