@@ -1,9 +1,11 @@
 """The tables and lists in the documents that are drawn from the code.
 
-    python docs/tables.py --write
+    python docs/tables.py --write     draw again what is out of date
+    python docs/tables.py --check     only name it, and end with 1
 
 A document holds such a part between `<!-- drawn: NAME -->` and `<!-- end -->`; tests/meta/test_docs_drawn.py holds
-that what stands there is what the code says now.
+that what stands there is what the code says now. What is drawn depends on nothing but the files, so a conflict in a
+drawn part is solved by drawing again.
 """
 
 from __future__ import annotations
@@ -16,11 +18,14 @@ from pathlib import Path
 
 import msgspec
 
-ROOT = Path(__file__).resolve().parent.parent
-if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
+DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent
+sys.path[:0] = [folder for folder in (str(DOCS), str(ROOT)) if folder not in sys.path]
 
-from django_update_pipeline import exceptions, hookspecs  # noqa: E402
+from drawing import pages as site  # noqa: E402
+
+import django_update_pipeline  # noqa: E402
+from django_update_pipeline import exceptions, hookspecs, testing  # noqa: E402
 from django_update_pipeline.core.circuit_table import TABLE, BreakerEvent, CircuitState, Effect  # noqa: E402
 from django_update_pipeline.core.codes import CLOSE_CODES, CODES  # noqa: E402
 from django_update_pipeline.core.commands import COMMANDS, Params  # noqa: E402
@@ -45,6 +50,15 @@ WORST = HealthInput(
 )
 
 
+DRAWN: dict[str, Callable[[], str]] = {}
+
+
+def draws(draw: Callable[[], str]) -> Callable[[], str]:
+    """Registers a function under its name."""
+    DRAWN[draw.__name__] = draw
+    return draw
+
+
 def _row(*cells: object) -> str:
     return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |\n"
 
@@ -53,6 +67,7 @@ def _table(head: tuple[str, ...], rows: Iterator[tuple[object, ...]]) -> str:
     return _row(*head) + "|" + "---|" * len(head) + "\n" + "".join(_row(*row) for row in rows)
 
 
+@draws
 def breaker() -> str:
     """State x event -> state, effect."""
 
@@ -70,17 +85,20 @@ def breaker() -> str:
     return _table(("what happens", *(state.value for state in CircuitState)), rows())
 
 
+@draws
 def error_codes() -> str:
     """The codes of `error` frames."""
     return _table(("code", "meaning"), ((f"`{code}`", meaning) for code, meaning in CODES.items()))
 
 
+@draws
 def close_codes() -> str:
     """The close codes."""
     rows = ((c.code, f"`{c.name}`", c.reason, "yes" if c.reconnect else "no") for c in CLOSE_CODES)
     return _table(("code", "name", "reason", "come back?"), rows)
 
 
+@draws
 def admin_commands() -> str:
     """The operators' commands: parameters with their defaults, answers, and which change anything."""
 
@@ -97,6 +115,7 @@ def admin_commands() -> str:
     )
 
 
+@draws
 def deductions() -> str:
     """What costs how many points, each with an example of its sentence."""
 
@@ -112,11 +131,13 @@ def deductions() -> str:
     )
 
 
+@draws
 def unready() -> str:
     """Why a process is not ready."""
     return _table(("reason", "meaning"), ((f"`{reason}`", meaning) for reason, meaning in UNREADY.items()))
 
 
+@draws
 def errors() -> str:
     """The error tree with each class's first line."""
     found = {
@@ -133,6 +154,40 @@ def errors() -> str:
     return _table(("error", "is a", "meaning"), rows())
 
 
+#: What has no docstring of its own.
+_PLAIN = {
+    "UNSET": "In the data of a `state_patch`: removes the field.",
+    "hookimpl": "Marks a function of a plugin as the implementation of the [hook](hooks.md) of its name.",
+}
+
+
+@draws
+def api() -> str:
+    """What may be imported, with the first sentence of its docstring."""
+
+    def rows() -> Iterator[tuple[object, ...]]:
+        for module in (django_update_pipeline, testing):
+            for name in module.__all__:
+                text = _PLAIN.get(name) or inspect.getdoc(getattr(module, name)) or ""
+                yield f"`{module.__name__}.{name}`", text.split("\n\n")[0].replace("\n", " ")
+
+    return _table(("name", "what it is"), rows())
+
+
+@draws
+def pages() -> str:
+    """The map of all pages, by section."""
+
+    def link(name: str) -> str:
+        title = site.title(name)
+        decision = re.fullmatch(r"(\d+)\. (.+)", title)
+        return f"- [{title if decision is None else f'{decision[2]} ({decision[1]})'}]({name}.md)\n"
+
+    parts = (f"**{title}**\n\n" + "".join(map(link, names)) for title, names in site.sections())
+    return "\n" + "\n".join(parts) + "\n"
+
+
+@draws
 def hooks() -> str:
     """Every hook: its signature, which answers count, and its docstring."""
     parts = []
@@ -147,21 +202,6 @@ def hooks() -> str:
         text = inspect.cleandoc(function.__doc__ or "")
         parts.append(f"### {name}({arguments})\n\nWhat counts: {answers}.\n\n{text}\n")
     return "\n" + "\n".join(parts) + "\n"
-
-
-DRAWN = {
-    draw.__name__: draw
-    for draw in (
-        breaker,
-        error_codes,
-        close_codes,
-        admin_commands,
-        deductions,
-        unready,
-        errors,
-        hooks,
-    )
-}
 
 
 def drawn(text: str) -> str:
@@ -180,6 +220,7 @@ def main() -> None:
             if "--write" in sys.argv:
                 path.write_text(after, encoding="utf-8")
     sys.stdout.write(("\n".join(stale) or "up to date") + "\n")
+    sys.exit(1 if stale and "--check" in sys.argv else 0)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""What docs/tables.py draws from, besides the code itself, and what docs/conf.py builds the site from."""
