@@ -26,6 +26,7 @@ from drawing import pages as site  # noqa: E402
 
 import django_update_pipeline  # noqa: E402
 from django_update_pipeline import exceptions, hookspecs, testing  # noqa: E402
+from django_update_pipeline.checks import catalogue  # noqa: E402
 from django_update_pipeline.core.circuit_table import TABLE, BreakerEvent, CircuitState, Effect  # noqa: E402
 from django_update_pipeline.core.codes import CLOSE_CODES, CODES  # noqa: E402
 from django_update_pipeline.core.commands import COMMANDS, Params  # noqa: E402
@@ -113,6 +114,12 @@ def admin_commands() -> str:
             for name, c in COMMANDS.items()
         ),
     )
+
+
+@draws
+def checks() -> str:
+    """The ids of the system checks."""
+    return _table(("id", "meaning", "looked for"), ((f"`{i}`", text, when) for i, text, when in catalogue()))
 
 
 @draws

@@ -113,6 +113,7 @@ class PipelineConfig(_Section, frozen=True):
     plugins: tuple[str, ...] = ()
     entry_points: bool = True
     channel_layer: str = "default"
+    channel_group: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,80}\Z")] = "update_pipeline"
     default_channel: ChannelName = "updates"
     open_channels: tuple[ChannelName, ...] = ()
     state_types: tuple[str, ...] = ("state_change",)

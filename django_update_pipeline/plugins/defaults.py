@@ -33,7 +33,7 @@ def provide_transport(config: PipelineConfig) -> Any:
     if name == "channels":
         from ..transports.channels import ChannelsTransport
 
-        return ChannelsTransport(layer_alias=config.channel_layer)
+        return ChannelsTransport(layer_alias=config.channel_layer, group=config.channel_group)
     raise ConfigurationError(
         f"TRANSPORT is {name!r}, which is none of {', '.join(TRANSPORTS)} and no plugin provides it",
         path="transport",

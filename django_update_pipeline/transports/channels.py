@@ -28,7 +28,8 @@ from .writers import Verdict, Writers
 
 logger = logging.getLogger(__name__)
 
-GROUP = "update_pipeline.nodes"
+#: The layer's group is `<group>.nodes`.
+DEFAULT_GROUP = "update_pipeline"
 MESSAGE_TYPE = "update_pipeline.node"
 HEARTBEAT_S = 2.0
 JOIN_TIMEOUT_S = 1.0
@@ -90,9 +91,14 @@ class ChannelsTransport:
     name = "channels"
 
     def __init__(
-        self, layer_alias: str = "default", layer: Any = None, heartbeat_s: float = HEARTBEAT_S
+        self,
+        layer_alias: str = "default",
+        layer: Any = None,
+        heartbeat_s: float = HEARTBEAT_S,
+        group: str = DEFAULT_GROUP,
     ) -> None:
         self._alias = layer_alias
+        self._group = f"{group}.nodes"
         self._given_layer = layer
         self._layer: Any = layer
         self._heartbeat_s = heartbeat_s
@@ -148,7 +154,7 @@ class ChannelsTransport:
             return
         try:
             async with asyncio.timeout(JOIN_TIMEOUT_S):
-                await self._layer.group_discard(GROUP, self._channel)
+                await self._layer.group_discard(self._group, self._channel)
         except Exception as error:  # the layer's boundary: it forgets us by itself
             logger.debug("leaving the layer's group: %r", error)
 
@@ -161,7 +167,7 @@ class ChannelsTransport:
         if sent is None:
             sent = self._apply_own(node, publication)
         try:
-            await self._layer.group_send(GROUP, {"type": MESSAGE_TYPE, "p": sent.text})
+            await self._layer.group_send(self._group, {"type": MESSAGE_TYPE, "p": sent.text})
         except Exception as error:  # the layer's boundary
             raise TransportUnavailable(
                 f"channel layer {self._alias!r}: {type(error).__name__}: {error}"
@@ -208,8 +214,10 @@ class ChannelsTransport:
         """Joins, or renews the membership: a layer forgets it after a day, and whenever it is restarted empty."""
         if not self._channel:
             self._channel = await self._layer.new_channel("update_pipeline.node")
-        await self._layer.group_add(GROUP, self._channel)
-        await self._layer.group_send(GROUP, {"type": MESSAGE_TYPE, "p": self._envelope("beat", self._seq)})
+        await self._layer.group_add(self._group, self._channel)
+        await self._layer.group_send(
+            self._group, {"type": MESSAGE_TYPE, "p": self._envelope("beat", self._seq)}
+        )
         self._joined.set()
 
     async def _beat(self) -> None:

@@ -435,7 +435,7 @@ async def test_rubbish_on_the_layer_is_counted_and_harms_nothing(
 ) -> None:
     other, _ = await nodes.start()
     _, sends = await nodes.start()
-    await layer.inner.group_send(module.GROUP, {"type": module.MESSAGE_TYPE, **message})
+    await layer.inner.group_send(f"{module.DEFAULT_GROUP}.nodes", {"type": module.MESSAGE_TYPE, **message})
     await sends.publish(Publication("p-1", (state("a", b'{"n":1}'),)))
     await until(lambda: other.states() == {"a": {"n": 1}})
 
@@ -462,7 +462,7 @@ async def test_nothing_of_a_node_is_left_after_stop(nodes: Nodes, layer: LossyLa
     await transport.stop()
     await transport.stop()
     assert asyncio.all_tasks() == before
-    assert not layer.inner.groups.get(module.GROUP)
+    assert not layer.inner.groups.get(f"{module.DEFAULT_GROUP}.nodes")
 
 
 async def test_a_layer_that_swallows_cancellation_does_not_hold_up_the_stop(
