@@ -20,7 +20,9 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 
 from .core.codes import FORBIDDEN, INTERNAL_ERROR, LOGIN_REQUIRED, UNKNOWN_PATH
+from .core.commands import COMMANDS
 from .core.origin import LOCAL_HOSTS, Refused, check_handshake
+from .permissions import may_operate_now, may_view_now
 from .runtime.admin_socket import AdminSocket
 from .runtime.pipeline import UpdatePipeline
 from .runtime.socket import (
@@ -79,8 +81,8 @@ class WebSocketDoor:
         client = SocketClient(pipeline.websocket_manager.new_connection_id(), user)
         if not self.admin:
             await ClassicSocket(pipeline, client).serve(receive, send)
-        elif is_operator(user):
-            await AdminSocket(pipeline, client, lambda command: still_operator(user)).serve(receive, send)
+        elif await may_view_now(user):
+            await AdminSocket(pipeline, client, _still_may(user)).serve(receive, send)
         else:
             await refuse(send, FORBIDDEN if getattr(user, "is_authenticated", False) else LOGIN_REQUIRED)
 
@@ -195,17 +197,10 @@ def _load_user(session_key: str) -> Any:
     return get_user(request)
 
 
-def is_operator(user: Any) -> bool:
-    """Whether a user may command the pipeline: active staff."""
-    return bool(getattr(user, "is_active", False) and getattr(user, "is_staff", False))
+def _still_may(user: Any) -> Callable[[str], Awaitable[bool]]:
+    """Asked before each command of an admin socket: the user is read again each time."""
 
+    async def may_command(command: str) -> bool:
+        return await (may_operate_now(user) if COMMANDS[command].changes else may_view_now(user))
 
-async def still_operator(user: Any) -> bool:
-    """The same, read afresh."""
-
-    def read() -> bool:
-        # Not type(user): behind Channels' AuthMiddlewareStack the user is a lazy object of its own type.
-        fresh = user.__class__._default_manager.filter(pk=user.pk).first() if user.pk is not None else None
-        return is_operator(fresh)
-
-    return await sync_to_async(read, thread_sensitive=True)()
+    return may_command

@@ -18,9 +18,11 @@ from django.urls import path
 from django_update_pipeline import UpdatePriority, hookimpl
 from django_update_pipeline.consumers import AdminConsumer, UpdatePipelineConsumer
 from django_update_pipeline.exceptions import ActionRefused
+from django_update_pipeline.permissions import VIEW
 
 from .asgi import HOST, ORIGIN
 from .test_doors import make_user
+from .test_permissions import grant
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -111,6 +113,9 @@ async def test_the_admin_consumer_is_for_staff(pipeline: Any) -> None:
     assert not (await visitor.connect())[0]
     user.is_staff = True
     await sync_to_async(user.save)()
+    visitor = communicator(applications()["routed"], "/ws/updates/admin/", (b"cookie", cookie))
+    assert not (await visitor.connect())[0], "staff needs the permission, too"
+    await sync_to_async(grant)(user, VIEW)
     client = communicator(applications()["routed"], "/ws/updates/admin/", (b"cookie", cookie))
     assert (await client.connect())[0]
     assert json.loads(await client.receive_from())["type"] == "admin_connected"

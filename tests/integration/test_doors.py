@@ -16,9 +16,11 @@ from django.core.asgi import get_asgi_application
 from django_update_pipeline import UpdatePriority, hookimpl
 from django_update_pipeline.core.codes import CODES
 from django_update_pipeline.exceptions import ActionRefused
+from django_update_pipeline.permissions import OPERATE, VIEW
 from django_update_pipeline.routing import with_update_pipeline
 
 from .asgi import HOST, ORIGIN, AsgiSocket, Lifespan, opened
+from .test_permissions import grant
 
 
 @pytest.fixture
@@ -362,6 +364,9 @@ async def test_the_admin_socket_is_for_staff_and_asks_again_each_time(app: Any, 
     assert visitor.close_code == 4403
     user.is_staff = True
     await user.asave()
+    assert not await (staff := AsgiSocket(app, path, headers)).connect(), "staff needs the permission, too"
+    assert staff.close_code == 4403
+    await sync_to_async(grant)(user, VIEW)
     running.circuit_breaker.force_open("test")
     async with opened(app, path, headers=headers) as socket:
         await socket.until(lambda: socket.frames)
@@ -370,9 +375,13 @@ async def test_the_admin_socket_is_for_staff_and_asks_again_each_time(app: Any, 
             ("get_health", "health_status"),
             ("get_metrics", "performance_metrics"),
             ("get_connections", "connection_info"),
-            ("reset_circuit_breaker", "circuit_breaker_reset"),
         ):
             assert (await socket.ask({"command": command}))["type"] == kind
+        reset = {"command": "reset_circuit_breaker"}
+        assert (await socket.ask(reset))["code"] == "forbidden", "who may watch may not change anything"
+        assert running.circuit_breaker.get_state()["state"] == "open"
+        await sync_to_async(grant)(user, OPERATE)
+        assert (await socket.ask(reset))["type"] == "circuit_breaker_reset"
         assert running.circuit_breaker.get_state()["state"] == "closed"
         assert (await socket.ask({"type": "ping"}))["type"] == "pong"
         assert (await socket.ask({"type": "subscribe", "channels": []}))["code"] == "unknown_type"
