@@ -22,6 +22,7 @@ DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 sys.path[:0] = [folder for folder in (str(DOCS), str(ROOT)) if folder not in sys.path]
 
+from drawing import faults as known  # noqa: E402
 from drawing import pages as site  # noqa: E402
 
 import django_update_pipeline  # noqa: E402
@@ -192,6 +193,29 @@ def pages() -> str:
 
     parts = (f"**{title}**\n\n" + "".join(map(link, names)) for title, names in site.sections())
     return "\n" + "\n".join(parts) + "\n"
+
+
+@draws
+def faults() -> str:
+    """The faults that tests inject, with what each test holds; then those that no test injects yet."""
+    held = known.held()
+    parts, untested = [], []
+    for group, names in known.FAULTS.items():
+
+        def rows(names: dict[str, str] = names) -> Iterator[tuple[object, ...]]:
+            for fault, name in names.items():
+                title = f"**{fault}** {name}"
+                for one in (one for one in held if one.fault == fault):
+                    path, _, test = one.test.partition("::")
+                    yield title, one.promise, f"`{path}`" + (f"<br>`{test}`" if test else "")
+                    title = ""
+
+        if lines := list(rows()):
+            parts.append(f"### {group}\n\n" + _table(("fault", "what is held", "test"), iter(lines)))
+        tested = {one.fault for one in held}
+        untested += [f"- **{fault}** {name}\n" for fault, name in names.items() if fault not in tested]
+    title = f"### Without a test ({len(untested)})\n\n"
+    return "\n" + "\n".join([*parts, title + "".join(untested)]) + "\n"
 
 
 @draws

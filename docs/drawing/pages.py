@@ -47,6 +47,7 @@ SECTIONS = (
             "reference/protocol-classic",
             "reference/metrics",
             "reference/errors",
+            "reference/faults",
             "reference/api",
         ),
     ),

@@ -116,6 +116,10 @@ async def test_events_that_the_ring_let_go_are_told_as_a_warning() -> None:
 # 2 Convergence
 
 
+@pytest.mark.fault(
+    "F34",
+    "a client that stopped reading gets the newest state when it reads again, and not what came between",
+)
 async def test_a_connection_that_was_stuck_ends_with_the_newest_state_and_skips_the_rest() -> None:
     async with UpdatePipeline() as pipeline:
         slow, quick = await viewer(pipeline, "slow"), await viewer(pipeline, "quick")
@@ -218,6 +222,7 @@ async def test_the_memory_transports_queue_ends_with_its_process_and_stop_says_w
 # 4 Isolation
 
 
+@pytest.mark.fault("F17", "what was queued is what is sent, whatever the caller does to the data afterwards")
 async def test_changing_the_data_after_the_call_changes_nothing() -> None:
     async with UpdatePipeline() as pipeline:
         data = {"list": [1]}
@@ -228,6 +233,9 @@ async def test_changing_the_data_after_the_call_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), object(), {"deep": [float("-inf")]}])
+@pytest.mark.fault(
+    "F16", "data that can't be encoded is refused at the call, with the agent and the path of the bad value"
+)
 def test_what_browsers_can_not_read_is_refused_at_the_call_with_its_path(value: object) -> None:
     with pytest.raises(InvalidUpdate, match="agent 'a'") as refused:
         UpdatePipeline().queue_agent_update("a", "state_change", {"bad": value})

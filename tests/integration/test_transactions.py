@@ -45,6 +45,7 @@ def say(pipeline: UpdatePipeline, n: int) -> None:
     pipeline.queue_agent_update("a", "said", {"n": n})
 
 
+@pytest.mark.fault("F44", "a rollback sends nothing of what was queued in its transaction")
 async def test_a_commit_sends_and_a_rollback_does_not(pipeline: Any) -> None:
     running = pipeline(ON_COMMIT=True)
 
@@ -63,6 +64,7 @@ async def test_a_commit_sends_and_a_rollback_does_not(pipeline: Any) -> None:
     await sync_to_async(use)()
 
 
+@pytest.mark.fault("F44", "a savepoint's rollback takes along what was queued inside it, and only that")
 async def test_a_savepoint_that_is_rolled_back_takes_its_updates_along(pipeline: Any) -> None:
     running = pipeline(ON_COMMIT=True)
 

@@ -88,6 +88,7 @@ async def test_a_letter_replayed_in_a_transaction_is_not_lost_by_a_rollback() ->
         await socket.until(lambda: len(socket.events) == 1)
 
 
+@pytest.mark.fault("F12", "what a signal handler queues is sent, also while the loop sleeps")
 async def test_a_signal_handler_s_update_is_sent_though_the_loop_is_asleep() -> None:
     """The loop waits in its selector then, and a callback that is only appended does not end that wait."""
     async with UpdatePipeline() as pipeline:
