@@ -211,10 +211,10 @@ def faults() -> str:
                     title = ""
 
         if lines := list(rows()):
-            parts.append(f"### {group}\n\n" + _table(("fault", "what is held", "test"), iter(lines)))
+            parts.append(f"## {group}\n\n" + _table(("fault", "what is held", "test"), iter(lines)))
         tested = {one.fault for one in held}
         untested += [f"- **{fault}** {name}\n" for fault, name in names.items() if fault not in tested]
-    title = f"### Without a test ({len(untested)})\n\n"
+    title = f"## Without a test ({len(untested)})\n\n"
     return "\n" + "\n".join([*parts, title + "".join(untested)]) + "\n"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,13 @@ def test_every_page_is_reached_from_the_index() -> None:
     for page in sorted((ROOT / "docs").rglob("*.md")):
         if page.name not in left_out and page.parent.name != "changelog.d":
             assert str(page.relative_to(ROOT / "docs")) in index, page
+
+
+@pytest.mark.parametrize("document", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_headings_step_down_one_level_at_a_time(document: Path) -> None:
+    """The site's build ends with an error otherwise, and so does a reader's way through the page."""
+    text = re.sub(r"```.*?```", "", document.read_text(encoding="utf-8"), flags=re.DOTALL)
+    levels = [len(marks) for marks in re.findall(r"^(#+) ", text, re.MULTILINE)]
+    is_fragment = document.parent.name == "changelog.d"
+    assert is_fragment or levels[:1] == [1]
+    assert all(after <= before + 1 for before, after in pairwise(levels))
