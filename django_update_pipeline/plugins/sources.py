@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.messages import JSONObject, UpdatePriority
-from ..core.ports import Sink
+from ..core.ports import MaybeAwaitable, Sink
 from ..core.recording import AgentMovement, Recording, join_steps, parse_movement_file, parse_recording
 
 logger = logging.getLogger(__name__)
@@ -91,6 +91,9 @@ class ModelSource:
         models: model classes.
         serialize: instance to the JSON object that is sent.
         agent_id: instance to its id; `app_label.model.pk` by default.
+        priority: of its state updates.
+        existing: also queue the rows that are there when the pipeline starts, so that a restart shows them at once.
+            All of them are read, twice or more, within the `hook_timeout_s` of a start.
     """
 
     name = "models"
@@ -102,15 +105,17 @@ class ModelSource:
         agent_id: Callable[[Any], str] | None = None,
         *,
         priority: UpdatePriority = UpdatePriority.NORMAL,
+        existing: bool = False,
     ) -> None:
         self.models = tuple(models)
         self.serialize = serialize
         self.agent_id = agent_id or (lambda instance: f"{instance._meta.label_lower}.{instance.pk}")
         self.priority = priority
+        self.existing = existing
         self._sink: Sink | None = None
 
-    def start(self, pipeline: Sink) -> None:
-        """Connects the signals."""
+    def start(self, pipeline: Sink) -> MaybeAwaitable[None]:
+        """Connects the signals; what there is to await is the reading of existing rows."""
         from django.db.models.signals import post_delete, post_save
 
         self._sink = pipeline
@@ -119,6 +124,44 @@ class ModelSource:
             post_delete.connect(
                 self._deleted, sender=model, weak=False, dispatch_uid=(id(self), "deleted", model)
             )
+        return self._queue_existing(pipeline) if self.existing else None
+
+    async def _queue_existing(self, sink: Sink) -> None:
+        """Queues the rows, and looks again until nothing differs from what was queued.
+
+        A row may be saved by another thread after it was read and before it is queued: then the newer state was queued
+        first, and the older one would stay. The second look sees the newer row and says it again.
+        """
+        from asgiref.sync import sync_to_async
+
+        said: dict[str, JSONObject] = {}
+        while self._sink is sink:
+            now = await sync_to_async(self._read)()
+            changed = {agent_id: data for agent_id, data in now.items() if said.get(agent_id) != data}
+            gone = said.keys() - now.keys()
+            for agent_id, data in changed.items():
+                sink.queue_agent_update(agent_id, "state_change", data, self.priority)
+            for agent_id in gone:
+                sink.queue_agent_update(agent_id, "state_removed", {}, self.priority)
+            if not changed and not gone:
+                return
+            said = now
+
+    def _read(self) -> dict[str, JSONObject]:
+        """Agent ids to states of all rows; one that can't be serialized is left out, the first is logged."""
+        states: dict[str, JSONObject] = {}
+        failures = 0
+        for model in self.models:
+            for instance in model._default_manager.iterator():
+                try:
+                    states[self.agent_id(instance)] = self.serialize(instance)
+                except Exception:  # the application's code: one row keeps no other from being shown
+                    failures += 1
+                    if failures == 1:
+                        logger.exception("%s %s could not be serialized", instance._meta.label, instance.pk)
+        if failures > 1:
+            logger.error("%d rows in all could not be serialized", failures)
+        return states
 
     def stop(self) -> None:
         """Disconnects them."""

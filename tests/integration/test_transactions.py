@@ -173,3 +173,43 @@ async def test_a_model_waits_for_the_commit_on_a_bare_pipeline_too() -> None:
 
         await sync_to_async(use)()
     assert {a: json.loads(s) for a, s in bare.store.states("updates").items()} == {"late": {"name": "late"}}
+
+
+async def test_existing_rows_are_shown_at_the_start_and_a_broken_one_hides_no_other() -> None:
+    names = ("islanders", "broken", "finalists")
+    await sync_to_async(lambda: [Group.objects.create(name=name) for name in names])()
+    bare = UpdatePipeline()
+    bare.parts.sources = [ModelSource([Group], serialize, lambda group: group.name, existing=True)]
+    async with bare:
+        socket = RecordingSocket()
+        await bare.register_websocket("one", socket)
+        await socket.until(lambda: len(socket.states) == 2)
+        await sync_to_async(Group.objects.create)(name="late")
+        await socket.until(lambda: "late" in socket.states)
+    assert set(socket.states) == {"islanders", "finalists", "late"}
+
+
+async def test_a_row_saved_or_deleted_while_existing_rows_are_read_is_not_overtaken_by_the_old_one() -> None:
+    """The other thread's update is queued before the older state that was read: the second look mends it."""
+    kept, gone = await sync_to_async(lambda: [Group.objects.create(name=name) for name in "ab"])()
+    bare = UpdatePipeline()
+    source = ModelSource([Group], serialize, existing=True)
+    read, reads = source._read, 0
+
+    def read_and_be_late() -> dict[str, Any]:
+        nonlocal reads
+        states = read()
+        reads += 1
+        if reads == 1:
+            kept.name = "newer"
+            kept.save()
+            gone.delete()
+        return states
+
+    source._read = read_and_be_late  # type: ignore[method-assign]
+    kept_id = source.agent_id(kept)
+    bare.parts.sources = [source]
+    async with bare:
+        pass
+    assert reads == 3, "found, changed, found unchanged"
+    assert {a: json.loads(s) for a, s in bare.store.states("updates").items()} == {kept_id: {"name": "newer"}}
