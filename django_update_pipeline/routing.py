@@ -33,7 +33,7 @@ from .runtime.socket import (
     first_message,
     refuse,
 )
-from .service import get_update_pipeline, start_serving, stop_serving
+from .service import get_update_pipeline, served_at, start_serving, stop_serving
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +101,7 @@ class UpdatePipelineApplication:
 
     async def __call__(self, scope: Scope, receive: Receive, send: SendMessage) -> None:
         kind = scope["type"]
+        served_at(scope.get("server"), scope.get("root_path", "").rstrip("/") + next(iter(self.doors)))
         if kind == "lifespan":
             await self._lifespan(receive, send)
         elif kind == "websocket":

@@ -19,14 +19,22 @@ from .conf import SETTING, read_settings
 from .control import ControlServer, project_key
 from .core.commands import ADMIN_SOCKET_ONLY, COMMANDS, checked_params
 from .core.config import PipelineConfig
+from .core.messages import UpdatePriority
 from .exceptions import ActionRefused
 from .runtime.operations import carry_out
 from .runtime.pipeline import UpdatePipeline
 from .runtime.socket import SocketClient
 
+#: So many addresses of this process are remembered.
+MAX_ADDRESSES = 8
+
+#: Where `manage.py pipeline_doctor` has an update sent to its own socket.
+PROBE_CHANNEL = "update_pipeline.probe"
+
 _lock = threading.RLock()
 _pipeline: UpdatePipeline | None = None
 _starting: set[asyncio.Future[None]] = set()
+_addresses: set[tuple[str, int, str]] = set()
 _control: WeakKeyDictionary[UpdatePipeline, ControlServer] = WeakKeyDictionary()
 
 
@@ -80,6 +88,12 @@ async def start_serving(pipeline: UpdatePipeline) -> None:
     await server.start()
 
 
+def served_at(server: tuple[str, int | None] | None, path: str) -> None:
+    """Remembers where this process was reached: ASGI's `scope["server"]`, and the path of the classic socket there."""
+    if server and server[1] is not None and len(_addresses) < MAX_ADDRESSES:
+        _addresses.add((str(server[0]), int(server[1]), path))
+
+
 async def stop_serving(pipeline: UpdatePipeline) -> None:
     """The opposite: drains and stops."""
     server = _control.pop(pipeline, None)
@@ -112,8 +126,29 @@ def control_handlers(pipeline: UpdatePipeline) -> dict[str, Callable[..., Awaita
             "states": {agent_id: msgspec.json.decode(text) for agent_id, text in texts.items()},
         }
 
+    async def addresses() -> dict[str, Any]:
+        return {"addresses": sorted(_addresses)}
+
+    async def probe(connection_id: str) -> dict[str, bool]:
+        """Sends an update through everything to one connection, on a channel that nobody else is on."""
+        connection = pipeline.websocket_manager.connections.get(connection_id)
+        if connection is None or connection.session is None:
+            return {"found": False}
+        connection.session.subscribe((PROBE_CHANNEL,))
+        connection.follow()
+        await pipeline.publish(
+            "pipeline_doctor", "pipeline_probe", {}, UpdatePriority.CRITICAL, channels=(PROBE_CHANNEL,)
+        )
+        return {"found": True}
+
     commands = [name for name in COMMANDS if name not in ADMIN_SOCKET_ONLY]
-    return {**{name: operation(name) for name in commands}, "action": action, "get_states": states}
+    return {
+        **{name: operation(name) for name in commands},
+        "action": action,
+        "get_states": states,
+        "get_addresses": addresses,
+        "probe": probe,
+    }
 
 
 def reset_update_pipeline() -> None:

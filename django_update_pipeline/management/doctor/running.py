@@ -1,0 +1,209 @@
+"""The servers of this project that run on this host: whether commands reach them, and updates a browser.
+
+The last look is a round trip through everything: a real socket to a running server, on which that server is asked
+(over the control socket) to send an update, through its own queue, transport and store.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from ...control import ControlClient, ControlError, project_key
+from ...control.sockets import candidate_directories, connections, listen, remove
+from .findings import Finding, Level
+
+_STATUS_LEVELS: dict[str, Level] = {"healthy": "good", "degraded": "warning", "critical": "error"}
+
+
+def control_folder() -> Iterator[Finding]:
+    """Whether a server of this user could be reached by commands: one of the folders must hold a socket."""
+    problems = []
+    try:
+        directories = candidate_directories()
+    except AttributeError:  # no os.getuid
+        yield Finding("warning", "this platform has no Unix sockets, so commands reach no server.")
+        return
+    for directory in directories:
+        try:
+            listener, path = listen(directory, f"doctor:{project_key()}")
+        except (OSError, ControlError) as error:
+            problems.append(str(error))
+            continue
+        listener.close()
+        remove(path)
+        yield Finding("good", f"commands reach servers through {directory}")
+        return
+    yield Finding(
+        "error",
+        f"no folder can hold the socket by which commands reach a server: {'; '.join(problems)}",
+        "Make one of them writable, or name another folder in UPDATE_PIPELINE_RUNTIME_DIR (for the server, too).",
+    )
+
+
+class Running:
+    """Looks at the servers that run here.
+
+    Args:
+        timeout_s: bounds each question and each connection.
+        url: where a browser connects, as `ws://127.0.0.1:8000/ws/updates/`; found out if left out.
+    """
+
+    def __init__(self, timeout_s: float, url: str | None = None) -> None:
+        self.timeout_s = timeout_s
+        self.url = url
+
+    def servers(self) -> Iterator[Finding]:
+        """Each server's answer and health."""
+        clients = ControlClient.connect_all(timeout_s=self.timeout_s)
+        try:
+            if not clients:
+                passed_over = connections(project_key())[1]
+                yield Finding(
+                    "note",
+                    "no server of this project runs here for this user"
+                    + "".join(f"; {text}" for text in passed_over),
+                    "Start one, or run this as its user; if one runs, its log says why its control socket failed.",
+                )
+            for client in clients:
+                yield from self._server(client)
+        finally:
+            for client in clients:
+                client.close()
+
+    def _server(self, client: ControlClient) -> Iterator[Finding]:
+        try:
+            if not client.has_answered:
+                raise ControlError(f"it did not greet within {self.timeout_s:g} s")
+            health = client.call("get_health")
+        except ControlError as error:
+            yield Finding(
+                "error",
+                f"the server with pid {client.pid} does not answer: {error}",
+                "Is it stopped (SIGCONT), or does something block its event loop (py-spy dump --pid)?",
+            )
+            return
+        status, score = health["health_status"], health["health_score"]
+        level = _STATUS_LEVELS.get(status, "error")
+        yield Finding(level, f"the server with pid {client.pid} is {status} ({score} of 100)")
+        for issue in health["issues"]:
+            yield Finding("warning" if level == "good" else level, f"pid {client.pid}: {issue}")
+
+    def round_trip(self) -> Iterator[Finding]:
+        """A socket to a running server, and an update through all of it."""
+        try:
+            from websockets.sync.client import connect  # noqa: F401
+        except ImportError:
+            yield Finding(
+                "note",
+                "no real socket was tried: the package websockets is not here.",
+                "pip install websockets",
+            )
+            return
+        everybody = ControlClient.connect_all(timeout_s=self.timeout_s)
+        clients = [client for client in everybody if client.has_answered]
+        try:
+            if not clients:
+                yield Finding(
+                    "note",
+                    "no real socket was tried: no server that answers runs here.",
+                    "Start the server first.",
+                )
+                return
+            yield from self._through(clients)
+        finally:
+            for client in everybody:
+                client.close()
+
+    def _through(self, clients: list[ControlClient]) -> Iterator[Finding]:
+        urls = (
+            [self.url] if self.url else list(dict.fromkeys(url for c in clients for url in self._urls_of(c)))
+        )
+        if not urls:
+            yield Finding(
+                "note",
+                "no real socket was tried: no request has told the server its own address yet.",
+                "Give it: --url ws://127.0.0.1:8000/ws/updates/ (or open any page once).",
+            )
+        for url in urls:
+            try:
+                yield from self._try_socket(url, clients)
+            except (OSError, TimeoutError, ValueError) as error:
+                yield Finding(
+                    "error",
+                    f"no socket at {url}: {type(error).__name__}: {str(error)[:300]}",
+                    "Is that the address and path of the socket? A proxy must pass Upgrade and Host on.",
+                )
+
+    def _urls_of(self, client: ControlClient) -> list[str]:
+        try:
+            addresses = client.call("get_addresses")["addresses"]
+        except ControlError:  # an older server, or one that hangs: told elsewhere
+            return []
+        everywhere = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104
+        return [
+            f"ws://{everywhere.get(host, f'[{host}]' if ':' in host else host)}:{port}{path}"
+            for host, port, path in addresses
+        ]
+
+    def _try_socket(self, url: str, clients: list[ControlClient]) -> Iterator[Finding]:
+        from websockets.exceptions import WebSocketException
+        from websockets.sync.client import connect
+
+        try:
+            with connect(url, open_timeout=self.timeout_s, close_timeout=1, max_size=None) as socket:
+                greeting = self._next(socket, "connection_established")
+                extensions = (
+                    socket.response.headers.get("Sec-WebSocket-Extensions", "") if socket.response else ""
+                )
+                if "permessage-deflate" in extensions:
+                    yield Finding(
+                        "warning",
+                        f"{url} compresses each frame for each client: most of the processor's time goes there.",
+                        "uvicorn: --ws-per-message-deflate false.",
+                    )
+                yield from self._probe(url, socket, greeting["connection_id"], clients)
+        except WebSocketException as error:
+            yield Finding(
+                "error",
+                f"{url} refuses a plain program's socket: {str(error)[:300]}",
+                f"Is {urlsplit(url).hostname!r} in ALLOWED_HOSTS, and is that the socket's path?",
+            )
+
+    def _probe(
+        self, url: str, socket: Any, connection_id: str, clients: list[ControlClient]
+    ) -> Iterator[Finding]:
+        for client in clients:
+            try:
+                began = time.perf_counter()
+                found = client.call("probe", connection_id=connection_id)["found"]
+            except ControlError as error:
+                yield Finding(
+                    "error",
+                    f"pid {client.pid} could not send an update through its transport: {error}",
+                    "Look at pipeline_health: is the circuit breaker open?",
+                )
+                return
+            if found:
+                self._next(socket, "agent_update", "pipeline_probe")
+                elapsed_ms = (time.perf_counter() - began) * 1000
+                yield Finding(
+                    "good",
+                    f"an update went through pid {client.pid} to a socket at {url} in {elapsed_ms:.1f} ms",
+                )
+                return
+        yield Finding(
+            "warning",
+            f"{url} answers, but by none of the servers that run here for this user.",
+            "Another project, user or host serves that address.",
+        )
+
+    def _next(self, socket: Any, kind: str, update_type: str | None = None) -> dict[str, Any]:
+        deadline = time.monotonic() + self.timeout_s
+        while True:
+            frame: dict[str, Any] = json.loads(socket.recv(timeout=max(0.01, deadline - time.monotonic())))
+            if frame.get("type") == kind and update_type in (None, frame.get("update_type")):
+                return frame
