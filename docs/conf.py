@@ -74,7 +74,9 @@ copybutton_exclude = ".linenos, .gp"
 
 _SITE_ONLY = re.compile(r"<!-- site\n(.*?)-->", re.DOTALL)
 _WHOLE_FILE = re.compile(r"<!-- site: (\S+) -->")
-_FILE = re.compile(r"^(?P<indent> *)<!-- file: (?P<file>\S+) -->\n *```(?P<language>\w+)\n", re.MULTILINE)
+_FILE = re.compile(
+    r"^(?P<indent> *)<!-- (?:whole )?file: (?P<file>\S+) -->\n *```(?P<language>\w+)\n", re.MULTILINE
+)
 _LINK = re.compile(r"(?<!!)\[([^\[\]]+)\]\((?!https?:|#)([^)#\s]+)(#[^)\s]*)?\)")
 
 

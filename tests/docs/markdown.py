@@ -2,9 +2,10 @@
 
 What a block is for stands in a comment before its fence:
 
-    <!-- file: mysite/urls.py -->   the text is appended to that file of a project
-    <!-- sketch -->                 only its syntax is held
-    (nothing)                       Python is run, in the order of the page, in one namespace
+    <!-- file: mysite/urls.py -->         the text is appended to that file of a project
+    <!-- whole file: board/views.py -->   the text is that file of a project
+    <!-- sketch -->                       only its syntax is held
+    (nothing)                             Python is run, in the order of the page, in one namespace
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ PAGES = [
 ]
 
 _FENCE = re.compile(
-    r"(?:^ *<!-- (?P<note>file: (?P<file>[\w./-]+)|sketch) -->\n)?"
+    r"(?:^ *<!-- (?P<note>(?P<whole>whole )?file: (?P<file>[\w./-]+)|sketch) -->\n)?"
     r"^(?P<indent> *)```(?P<language>[^\s`]*)\n(?P<code>.*?)^ *```$",
     re.MULTILINE | re.DOTALL,
 )
@@ -28,7 +29,7 @@ _FENCE = re.compile(
 
 @dataclass(frozen=True)
 class Block:
-    """One fenced block. `file` is the project file it belongs to, if it names one."""
+    """One fenced block. `file` is the project file it belongs to, if it names one; `is_whole` if it is all of it."""
 
     page: Path
     line: int
@@ -36,6 +37,7 @@ class Block:
     code: str
     file: str | None
     is_sketch: bool
+    is_whole: bool = False
 
     @property
     def name(self) -> str:
@@ -50,5 +52,6 @@ def blocks(page: Path, language: str | None = None) -> list[Block]:
         indent = match["indent"]
         code = "".join(line.removeprefix(indent) for line in match["code"].splitlines(keepends=True))
         line = text.count("\n", 0, match.start("code")) + 1
-        found.append(Block(page, line, match["language"], code, match["file"], match["note"] == "sketch"))
+        is_sketch, is_whole = match["note"] == "sketch", match["whole"] is not None
+        found.append(Block(page, line, match["language"], code, match["file"], is_sketch, is_whole))
     return [block for block in found if language in (None, block.language)]

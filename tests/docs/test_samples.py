@@ -15,7 +15,11 @@ from django_update_pipeline.core.config import config_from_mapping
 from tests.docs.markdown import PAGES, ROOT, Block, blocks
 
 #: Pages whose files are followed by a test of their own.
-FOLLOWED = {ROOT / "docs" / "quickstart.md": "test_quickstart.py"}
+FOLLOWED = {
+    ROOT / "docs" / "quickstart.md": "test_quickstart.py",
+    ROOT / "docs" / "tutorial" / "two-browsers.md": "test_tutorial.py",
+    ROOT / "docs" / "tutorial" / "a-plugin.md": "test_tutorial.py",
+}
 
 
 def page_parameters() -> Iterator[Any]:
