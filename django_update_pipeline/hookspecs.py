@@ -151,3 +151,14 @@ def observe_connection_opened(connection_id: str) -> None:
 @hookspec
 def observe_connection_closed(connection_id: str) -> None:
     """A connection is gone. On the loop."""
+
+
+@hookspec
+def observe_operator_command(
+    operator: str, command: str, params: dict[str, Any], result: dict[str, Any]
+) -> None:
+    """An operator's command that changes something was carried out: for an audit trail of your own.
+
+    `operator` is `user <primary key>` for the admin socket, `local-operator` for a management command. On the
+    loop; be quick.
+    """

@@ -78,6 +78,7 @@ async def start_serving(pipeline: UpdatePipeline) -> None:
         _starting.add(starting)
         starting.add_done_callback(_starting.discard)
         await asyncio.shield(starting)
+    pipeline.live.start()
     if not pipeline.config.control or pipeline is not _pipeline:
         return
     server = _control.get(pipeline)
@@ -108,7 +109,7 @@ def control_handlers(pipeline: UpdatePipeline) -> dict[str, Callable[..., Awaita
 
     def operation(command: str) -> Callable[..., Awaitable[Any]]:
         async def answer(**params: Any) -> Any:
-            return carry_out(pipeline, command, checked_params(command, params))
+            return carry_out(pipeline, command, checked_params(command, params), by=operator.connection_id)
 
         return answer
 

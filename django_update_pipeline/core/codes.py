@@ -52,6 +52,9 @@ class CloseCode:
 SESSION_ENDED: Final = CloseCode(
     4001, "session_ended", "the log-in ended or a permission was withdrawn", False
 )
+CLOSED_BY_OPERATOR: Final = CloseCode(
+    4002, "closed_by_operator", "an operator closed this connection; come back later", True
+)
 RATE_LIMITED: Final = CloseCode(4008, "rate_limited", "too many frames; come back slower", True)
 CLIENT_SILENT: Final = CloseCode(4009, "client_silent", "nothing was acknowledged in time", True)
 SERVER_STOPPING: Final = CloseCode(4010, "server_stopping", "the server is stopping; come back soon", True)
@@ -67,6 +70,7 @@ TOO_MANY_CONNECTIONS: Final = CloseCode(
 
 CLOSE_CODES: Final[tuple[CloseCode, ...]] = (
     SESSION_ENDED,
+    CLOSED_BY_OPERATOR,
     RATE_LIMITED,
     CLIENT_SILENT,
     SERVER_STOPPING,

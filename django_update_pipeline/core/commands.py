@@ -30,9 +30,28 @@ class NoParams(Params, frozen=True):
 
 
 class ListConnections(Params, frozen=True):
-    """At most `limit` connections are listed, oldest first."""
+    """Oldest first: at most `limit` connections after the first `skip`."""
 
     limit: Annotated[int, Meta(ge=1, le=1000)] = 1000
+    skip: Annotated[int, Meta(ge=0)] = 0
+
+
+class OneConnection(Params, frozen=True):
+    """The connection of this id."""
+
+    connection_id: Annotated[str, Meta(min_length=1, max_length=200)]
+
+
+class GetHistory(Params, frozen=True):
+    """What lies back at most so many seconds."""
+
+    seconds: Annotated[int, Meta(ge=1, le=300)] = 300
+
+
+class Hold(Params, frozen=True):
+    """Why, for the log and those who watch."""
+
+    reason: Annotated[str, Meta(max_length=200)] = ""
 
 
 class ListDeadLetters(Params, frozen=True):
@@ -50,14 +69,17 @@ class OneDeadLetter(Params, frozen=True):
 
 
 class SomeDeadLetters(Params, frozen=True):
-    """Letters by number, or all that are kept (`all`); one of the two."""
+    """Letters by number, or all that are kept (`all`), perhaps only those of one `reason`."""
 
     numbers: Annotated[tuple[Annotated[int, Meta(ge=1)], ...], Meta(max_length=1000)] = ()
     all: bool = False
+    reason: Annotated[str, Meta(max_length=100)] | None = None
 
     def __post_init__(self) -> None:
         if self.all == bool(self.numbers):
             raise ValueError('give either "numbers" or "all": true')
+        if self.numbers and self.reason is not None:
+            raise ValueError('"reason" goes with "all": true')
 
 
 class Watch(Params, frozen=True):
@@ -96,6 +118,9 @@ COMMANDS: Final[Mapping[str, Command]] = MappingProxyType(
         "get_connections": Command(
             "connection_info", ListConnections, False, "Who is connected, and to what."
         ),
+        "get_history": Command(
+            "history", GetHistory, False, "A sample for each of the last seconds, and what happened."
+        ),
         "get_plugins": Command(
             "plugin_info", NoParams, False, "The parts in flow order, and who provides each."
         ),
@@ -105,6 +130,15 @@ COMMANDS: Final[Mapping[str, Command]] = MappingProxyType(
         "show_dead_letter": Command("dead_letter", OneDeadLetter, False, "One dead letter with its data."),
         "reset_circuit_breaker": Command(
             "circuit_breaker_reset", NoParams, True, "Closes the breaker; what waits is tried at once."
+        ),
+        "hold_circuit_breaker": Command(
+            "circuit_breaker_held",
+            Hold,
+            True,
+            "Opens the breaker until it is reset: updates wait, conflated.",
+        ),
+        "close_connection": Command(
+            "connection_closed", OneConnection, True, "Closes one connection with code 4002."
         ),
         "replay_dead_letters": Command(
             "dead_letters_replayed", SomeDeadLetters, True, "Queues dead events again; dead state can't be."
@@ -123,6 +157,18 @@ COMMANDS: Final[Mapping[str, Command]] = MappingProxyType(
 
 ADMIN_SOCKET_ONLY: Final = frozenset({"watch", "unwatch"})
 """Commands that concern the socket they come over."""
+
+LIVE_REPORTS: Final = ("health_status", "performance_metrics", "connection_info")
+"""What `watch` has sent at each interval, in this order."""
+
+LIVE_EVENTS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "circuit_breaker_changed": "The breaker changed its state, or an operator's order was carried out.",
+        "dead_letters_added": "Updates died; at most one such event a second, with their count.",
+        "operator_acted": "An operator's command that changes something was carried out.",
+    }
+)
+"""What `watch` has sent at once when it happens, and `get_history` lists."""
 
 
 def checked_params(name: str, params: Any) -> Params:

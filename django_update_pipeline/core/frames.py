@@ -111,10 +111,18 @@ def admin_reply(
 def admin_report(
     kind: str, data: Mapping[str, Any], timestamp: float, request_id: str | int | None = None
 ) -> str:
-    """A frame of the admin socket: an answer, or what `watch` has sent by itself."""
+    """An answer on the admin socket, by the type of its frame."""
     return (
         f'{{"type":{quoted(kind)},"data":{encode_value(data).decode()}'
         f',"timestamp":{timestamp_text(timestamp)}{_id(request_id)}}}'
+    )
+
+
+def live_report(kind: str, data: Mapping[str, Any], timestamp: float) -> str:
+    """What `watch` has sent by itself: a frame as an answer has it, marked `"live": true`."""
+    return (
+        f'{{"type":{quoted(kind)},"data":{encode_value(data).decode()}'
+        f',"timestamp":{timestamp_text(timestamp)},"live":true}}'
     )
 
 

@@ -85,6 +85,7 @@ class Connection:
         "connected_at",
         "connection_id",
         "feed",
+        "live",
         "replies",
         "session",
         "task",
@@ -107,6 +108,8 @@ class Connection:
         self.session = session
         self.feed = hub.feed(())
         self.replies: deque[str] = deque()
+        self.live: Callable[[], str | None] | None = None
+        """Where the writer of an admin socket that watches takes its next frame from, when it can write one."""
         self.connected_at = hub.clock.time()
         self.task: asyncio.Task[None] | None = None
 
@@ -230,6 +233,9 @@ class Connection:
                     session.sent(live, written)
                     if written:
                         continue
+            elif self.live is not None and (report := self.live()) is not None:
+                await send({"type": "websocket.send", "text": report})
+                continue
             wake = self.feed.waiting[self] = create_future()
             await wake
 
@@ -257,6 +263,8 @@ class WebSocketManager:
         self.connections: dict[str, Connection] = {}
         self._feeds: dict[tuple[str, ...], Feed] = {}
         self.send_failures = 0
+        self.opened_count = 0
+        self.closed_count = 0
         self.on_opened: Callable[[Connection], None] = lambda connection: None
         self.on_closed: Callable[[Connection], None] = lambda connection: None
 
@@ -306,6 +314,7 @@ class WebSocketManager:
             connection.replies.append(greeting)
         connection.feed.members += 1
         self.connections[connection_id] = connection
+        self.opened_count += 1
         connection.follow()
         connection.start()
         self.on_opened(connection)
@@ -317,6 +326,7 @@ class WebSocketManager:
             del self.connections[connection.connection_id]
             connection.feed.waiting.pop(connection, None)
             self.leave(connection.feed)
+            self.closed_count += 1
             self.on_closed(connection)
 
     async def drop(self, connection: Connection) -> None:
@@ -377,6 +387,7 @@ class WebSocketManager:
 
     def forget_all(self) -> None:
         """Lets go of everything, without a word to the sockets: their loop is gone, or they were closed."""
+        self.closed_count += len(self.connections)
         self.connections.clear()
         self._feeds.clear()
 

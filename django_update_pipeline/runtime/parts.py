@@ -53,6 +53,7 @@ class Observers:
         self.breaker_changed: Sequence[Any] = ()
         self.connection_opened: Sequence[Any] = ()
         self.connection_closed: Sequence[Any] = ()
+        self.operator_command: Sequence[Any] = ()
 
     def tell(self, notice: Sequence[Any], **values: Any) -> None:
         """Tells each observer; one that raises is isolated by the plugin manager that wrapped it."""

@@ -36,6 +36,7 @@ from .delivery import Delivery
 from .dispatcher import Dispatcher
 from .guarded import guarded
 from .ingress import Ingress
+from .live import Live
 from .monitor import Monitor
 from .parts import Parts, default_parts
 from .queueing import Defer, Queueing
@@ -120,6 +121,7 @@ class UpdatePipeline(Queueing):
             self.batch_processor, self._ingress, self._delivery, self.clock, on_batch=self._batch_done
         )
         self._monitor = Monitor(self)
+        self.live = Live(self)
         if hasattr(parts.circuit_breaker, "on_change"):
             parts.circuit_breaker.on_change = self._breaker_changed
         self._prepare_queueing(parts.router, defer)
@@ -351,6 +353,7 @@ class UpdatePipeline(Queueing):
         """Lets go of the loop: connections, transport, task. What is queued stays."""
         await self._stop_sources()
         await self._cancel_task()
+        self.live.stop()
         self._delivery.maker.give_up()
         await self.websocket_manager.close_all()
         self._dispatcher.detach()
@@ -415,6 +418,7 @@ class UpdatePipeline(Queueing):
         self._loop = None
         self._task = None
         self._dispatcher.detach()
+        self.live.stop()
         self.websocket_manager.forget_all()
 
     # the node a transport sees
@@ -455,6 +459,7 @@ class UpdatePipeline(Queueing):
 
     def _tell_of_the_dead(self) -> None:
         """Outside the door, and once round: an observer may queue updates, by which others die."""
+        self.live.letters_added()
         if self._is_telling:
             return
         self._is_telling = True
@@ -485,6 +490,10 @@ class UpdatePipeline(Queueing):
         for event in events:
             logger.warning(
                 "circuit breaker: %s -> %s (%s)", event.before.value, event.after.value, event.cause
+            )
+            self.live.happened(
+                "circuit_breaker_changed",
+                {"before": event.before.value, "after": event.after.value, "cause": event.cause},
             )
             observers = self.parts.observers
             if observers.breaker_changed:
