@@ -202,6 +202,6 @@ def _still_may(user: Any) -> Callable[[str], Awaitable[bool]]:
     """Asked before each command of an admin socket: the user is read again each time."""
 
     async def may_command(command: str) -> bool:
-        return await (may_operate_now(user) if COMMANDS[command].changes else may_view_now(user))
+        return await (may_operate_now(user) if COMMANDS[command].needs_operator else may_view_now(user))
 
     return may_command

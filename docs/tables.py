@@ -30,7 +30,7 @@ from django_update_pipeline import exceptions, hookspecs, testing  # noqa: E402
 from django_update_pipeline.checks import catalogue  # noqa: E402
 from django_update_pipeline.core.circuit_table import TABLE, BreakerEvent, CircuitState, Effect  # noqa: E402
 from django_update_pipeline.core.codes import CLOSE_CODES, CODES  # noqa: E402
-from django_update_pipeline.core.commands import COMMANDS, Params  # noqa: E402
+from django_update_pipeline.core.commands import COMMANDS, LIVE_EVENTS, Params  # noqa: E402
 from django_update_pipeline.core.health import DEDUCTIONS, UNREADY, HealthInput, PluginCheck  # noqa: E402
 
 PART = re.compile(r"(<!-- drawn: (?P<name>[a-z_]+) -->\n)(?P<text>.*?)(<!-- end -->)", re.DOTALL)
@@ -109,9 +109,15 @@ def admin_commands() -> str:
         return ", ".join(f"`{f.name}`" if f.required else f"`{f.name}={f.default!r}`" for f in fields)
 
     return _table(
-        ("command", "answered by", "params", "changes", "meaning"),
+        ("command", "answered by", "params", "permission", "meaning"),
         (
-            (f"`{name}`", f"`{c.reply}`", parameters(c.params), "yes" if c.changes else "", c.meaning)
+            (
+                f"`{name}`",
+                f"`{c.reply}`",
+                parameters(c.params),
+                "operate" if c.needs_operator else "view",
+                c.meaning,
+            )
             for name, c in COMMANDS.items()
         ),
     )
@@ -121,6 +127,12 @@ def admin_commands() -> str:
 def checks() -> str:
     """The ids of the system checks."""
     return _table(("id", "meaning", "looked for"), ((f"`{i}`", text, when) for i, text, when in catalogue()))
+
+
+@draws
+def live_events() -> str:
+    """What `watch` has sent when it happens."""
+    return _table(("type", "when"), ((f"`{kind}`", meaning) for kind, meaning in LIVE_EVENTS.items()))
 
 
 @draws

@@ -90,12 +90,21 @@ class Watch(Params, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command: the type of its answer, its parameters, and whether it changes anything."""
+    """One command: the type of its answer, its parameters, and whether it changes anything.
+
+    `shows_data`: its answer holds what an application queued.
+    """
 
     reply: str
     params: type[Params]
     changes: bool
     meaning: str
+    shows_data: bool = False
+
+    @property
+    def needs_operator(self) -> bool:
+        """Whether it asks for `operate_pipeline`; else `view_pipeline` is enough."""
+        return self.changes or self.shows_data
 
 
 class CommandError(UpdatePipelineError):
@@ -127,7 +136,9 @@ COMMANDS: Final[Mapping[str, Command]] = MappingProxyType(
         "list_dead_letters": Command(
             "dead_letters", ListDeadLetters, False, "What could not be delivered, and why."
         ),
-        "show_dead_letter": Command("dead_letter", OneDeadLetter, False, "One dead letter with its data."),
+        "show_dead_letter": Command(
+            "dead_letter", OneDeadLetter, False, "One dead letter with its data.", shows_data=True
+        ),
         "reset_circuit_breaker": Command(
             "circuit_breaker_reset", NoParams, True, "Closes the breaker; what waits is tried at once."
         ),

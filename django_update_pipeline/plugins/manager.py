@@ -103,6 +103,10 @@ class Plugins:
         """The plugins in the order in which they are asked."""
         return [name for name, plugin in reversed(self.manager.list_name_plugin()) if plugin is not None]
 
+    def implementers(self, hook: str) -> list[str]:
+        """The plugins that implement a hook, in the order in which they are asked."""
+        return [one.plugin_name for one in reversed(getattr(self.manager.hook, hook).get_hookimpls())]
+
     def first(self, hook: str, config: PipelineConfig) -> Any:
         """The first part that a plugin provides, or None."""
         part = self._call(hook, config)

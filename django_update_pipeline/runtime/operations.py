@@ -29,8 +29,9 @@ from ..core.commands import (
 )
 from ..core.dead_letters import DeadLetter
 from ..core.messages import UpdateMessage
-from ..core.names import reflected
+from ..core.names import one_line, reflected
 from ..exceptions import PipelineFull
+from .inventory import inventory
 from .live import connection_summary
 
 if TYPE_CHECKING:
@@ -61,9 +62,7 @@ def carry_out(pipeline: UpdatePipeline, command: str, params: Params, *, by: str
         raise CommandError("unknown_command", f"{command} is for the admin socket only")
     if not COMMANDS[command].changes:
         return operation(pipeline, params)
-    asked = {
-        name: value for name, value in msgspec.to_builtins(params).items() if value not in (None, "", [])
-    }
+    asked = {name: value for name, value in msgspec.structs.asdict(params).items() if value}
     shown = _brief(asked)
     try:
         result = operation(pipeline, params)
@@ -82,6 +81,8 @@ def _brief(values: dict[str, Any]) -> str:
     """An answer or parameters in one line of a log: counts for lists, strings quoted and short."""
     parts = []
     for name, value in values.items():
+        if value in (None, "", []) or f"{name}_count" in values:
+            continue
         if isinstance(value, (list, tuple)):
             few = len(value) <= 5 and all(isinstance(one, int) for one in value)
             value = ",".join(map(str, value)) if few else f"{len(value)} of them"
@@ -132,8 +133,7 @@ def _connection(connection: Connection, now: float, head: int) -> dict[str, Any]
 
 
 def _plugins(pipeline: UpdatePipeline, params: Params) -> dict[str, Any]:
-    plugins = pipeline.plugins
-    return {"plugins": plugins.names() if plugins is not None else []}
+    return inventory(pipeline)
 
 
 def _fitting(rows: Iterable[dict[str, Any]]) -> tuple[list[dict[str, Any]], bool]:
@@ -162,7 +162,7 @@ def _hold_breaker(pipeline: UpdatePipeline, params: Hold) -> dict[str, Any]:
     if not hasattr(breaker, "force_open"):
         raise CommandError("unknown_command", f"the breaker {type(breaker).__name__} can't be held open")
     before = breaker.get_state()
-    breaker.force_open(params.reason)
+    breaker.force_open(one_line(params.reason, 200))
     return {"before": before, "after": breaker.get_state()}
 
 

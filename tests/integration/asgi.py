@@ -93,10 +93,11 @@ class AsgiSocket:
             self._inbox.put_nowait({"type": "websocket.receive", "text": text})
 
     async def ask(self, frame: Any) -> dict[str, Any]:
-        """Sends a frame and returns the next one that is no update."""
+        """Sends a frame and returns the next one that is neither an update nor a live report."""
 
         def answers() -> list[dict[str, Any]]:
-            return [one for one in self.frames if one["type"] not in ("agent_update", "system_notification")]
+            unasked = ("agent_update", "system_notification")
+            return [one for one in self.frames if one["type"] not in unasked and not one.get("live")]
 
         before = len(answers())
         self.say(frame)

@@ -1,4 +1,4 @@
-"""docs/reference/protocol-classic.md: its frames are those that the code reads and writes."""
+"""docs/reference/protocol-*.md: their frames are those that the code reads and writes."""
 
 from __future__ import annotations
 
@@ -7,20 +7,23 @@ import json
 from typing import Any
 
 from django_update_pipeline.core import frames
-from django_update_pipeline.core.commands import COMMANDS
+from django_update_pipeline.core.commands import COMMANDS, LIVE_EVENTS
 from django_update_pipeline.core.wire import _READERS, AdminCommand, decode_client_frame
 from tests.docs.markdown import ROOT, blocks
 
-PAGE = ROOT / "docs" / "reference" / "protocol-classic.md"
+CLASSIC = ROOT / "docs" / "reference" / "protocol-classic.md"
+ADMIN = ROOT / "docs" / "reference" / "protocol-admin.md"
 
 
 def samples() -> list[str]:
-    return [block.code.strip() for block in blocks(PAGE, "json")]
+    return [block.code.strip() for page in (CLASSIC, ADMIN) for block in blocks(page, "json")]
 
 
 def rebuilt(frame: dict[str, Any]) -> str:
     """The frame as the server's own builder makes it from the sample's values."""
     kind = frame["type"]
+    if frame.get("live"):
+        return frames.live_report(kind, frame["data"], frame["timestamp"])
     if kind in {command.reply for command in COMMANDS.values()}:
         return frames.admin_report(kind, frame["data"], frame["timestamp"], frame.get("id"))
     if kind == "agent_update":
@@ -45,32 +48,34 @@ def is_from_client(frame: dict[str, Any]) -> bool:
     return "command" in frame or frame["type"] in _READERS
 
 
-def test_every_client_frame_of_the_page_is_understood() -> None:
+def test_every_client_frame_of_the_pages_is_understood() -> None:
     found = [sample for sample in samples() if is_from_client(json.loads(sample))]
     decoded = [decode_client_frame(sample) for sample in found]
     assert {json.loads(sample).get("type") for sample in found} == {*_READERS, None}
     assert any(isinstance(frame, AdminCommand) for frame in decoded)
 
 
-def test_every_server_frame_of_the_page_is_what_the_code_writes() -> None:
+def test_every_server_frame_of_the_pages_is_what_the_code_writes() -> None:
     for sample in samples():
         frame = json.loads(sample)
         if not is_from_client(frame):
             assert rebuilt(frame) == sample
 
 
-def test_the_page_shows_every_kind_of_server_frame() -> None:
+def test_the_pages_show_every_kind_of_server_frame() -> None:
     shown = {json.loads(sample)["type"] for sample in samples() if not is_from_client(json.loads(sample))}
     builders = {
         name
         for name, build in vars(frames).items()
         if inspect.isfunction(build) and build.__module__ == frames.__name__ and not name.startswith("_")
     }
-    helpers = {"quoted", "timestamp_text", "refused_channels", "admin_reply", "admin_report", "error_frame"}
-    assert shown == (builders - helpers) | {"error", "health_status"}
+    helpers = {"quoted", "timestamp_text", "refused_channels", "error_frame"}
+    helpers |= {"admin_reply", "admin_report", "live_report"}
+    replies = {command.reply for command in COMMANDS.values()}
+    assert shown == (builders - helpers) | {"error"} | replies | set(LIVE_EVENTS)
 
 
 def test_the_page_has_every_admin_command_with_its_reply() -> None:
-    text = PAGE.read_text(encoding="utf-8")
+    text = ADMIN.read_text(encoding="utf-8")
     for name, command in COMMANDS.items():
         assert f"| `{name}` | `{command.reply}` |" in text

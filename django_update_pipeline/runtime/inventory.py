@@ -1,0 +1,76 @@
+"""The parts of a pipeline in flow order: what each is, which plugin provides it, and how it does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from ..core.names import reflected
+
+if TYPE_CHECKING:
+    from .pipeline import UpdatePipeline
+
+BUILT_IN: Final = "django_update_pipeline.plugins.defaults"
+
+#: Hooks that are asked or told, in the order of the flow, and what a part of that kind is called.
+CALLED_HOOKS: Final = {
+    "authorize_subscribe": "access hook",
+    "authorize_action": "access hook",
+    "handle_action": "access hook",
+    "observe_started": "observer",
+    "observe_stopped": "observer",
+    "observe_batch_delivered": "observer",
+    "observe_dead_lettered": "observer",
+    "observe_breaker_changed": "observer",
+    "observe_connection_opened": "observer",
+    "observe_connection_closed": "observer",
+    "observe_operator_command": "observer",
+}
+
+
+def inventory(pipeline: UpdatePipeline) -> dict[str, Any]:
+    """`get_plugins`: `parts` in flow order, and the names of the `plugins` in the order in which they are asked."""
+    parts = pipeline.parts
+    rows = [
+        *(_row(pipeline, "source", one) for one in parts.sources),
+        *([_row(pipeline, "router", parts.router)] if parts.router is not None else []),
+        _row(pipeline, "queue", pipeline.batch_processor.queue),
+        _row(pipeline, "batching policy", parts.batching),
+        *(_row(pipeline, "transformer", one) for one in parts.transformers),
+        _row(pipeline, "circuit breaker", parts.circuit_breaker),
+        _row(pipeline, "retry policy", parts.retry),
+        _row(pipeline, "transport", parts.transport),
+        _row(pipeline, "store", pipeline.store),
+    ]
+    plugins = pipeline.plugins
+    if plugins is None:
+        return {"parts": rows, "plugins": []}
+    checks = [_row(pipeline, "health check", one) for one in parts.health_checks]
+    for hook, kind in CALLED_HOOKS.items():
+        rows += [_record(kind, hook, hook, plugin) for plugin in plugins.implementers(hook)]
+    return {"parts": rows + checks, "plugins": plugins.names()}
+
+
+def _row(pipeline: UpdatePipeline, kind: str, part: object) -> dict[str, Any]:
+    cls = type(part)
+    dotted = f"{cls.__module__}.{cls.__qualname__}"
+    name = getattr(part, "name", None)
+    own = cls.__module__.startswith("django_update_pipeline.")
+    return _record(
+        kind,
+        reflected(name)[1:-1] if isinstance(name, str) and name else cls.__qualname__,
+        dotted,
+        BUILT_IN if own else cls.__module__,
+    )
+
+
+def _record(kind: str, name: str, dotted: str, plugin: str) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "name": name,
+        "class": dotted,
+        "plugin": plugin,
+        "is_off": False,
+        "off_because": "",
+        "failures": 0,
+        "last_error": "",
+    }

@@ -1,0 +1,44 @@
+"""The last minutes: samples as columns, happenings with their numbers, both bounded."""
+
+from __future__ import annotations
+
+from django_update_pipeline import UpdatePipeline
+from django_update_pipeline.core.history import COLUMNS, History
+from django_update_pipeline.core.messages import PRIORITIES
+
+
+def test_samples_are_columns_of_equal_length_and_end() -> None:
+    metrics = UpdatePipeline().get_performance_metrics()
+    history = History(max_samples=3)
+    assert history.as_dict(0.0)["samples"] == {name: [] for name in COLUMNS}
+    for second in range(5):
+        metrics["updates_per_second"] = second + 0.123
+        history.sample(metrics, behind=second, at=100.0 + second)
+    told = history.as_dict(0.0)["samples"]
+    assert tuple(told) == COLUMNS
+    assert {len(column) for column in told.values()} == {3}
+    assert told["timestamp"] == [102.0, 103.0, 104.0]
+    assert told["updates_per_second"] == [2.12, 3.12, 4.12]
+    assert told["behind"] == [2, 3, 4]
+    assert told["circuit_breaker_state"] == ["closed"] * 3
+    assert history.as_dict(103.5)["samples"]["timestamp"] == [104.0]
+    assert history.as_dict(105.0)["samples"]["timestamp"] == []
+
+
+def test_every_priority_has_its_columns() -> None:
+    for priority in PRIORITIES:
+        assert f"{priority.label}.p99_latency_ms" in COLUMNS
+        assert f"{priority.label}.queue_depth" in COLUMNS
+
+
+def test_happenings_are_told_with_their_numbers() -> None:
+    history = History(max_events=2)
+    for n in range(3):
+        history.happened("operator_acted", {"command": f"c{n}"}, 100.0 + n)
+    told = history.as_dict(0.0)
+    assert told["last_event"] == 3
+    assert told["events"] == [
+        {"type": "operator_acted", "data": {"number": 2, "command": "c1"}, "timestamp": 101.0},
+        {"type": "operator_acted", "data": {"number": 3, "command": "c2"}, "timestamp": 102.0},
+    ]
+    assert [event["data"]["number"] for event in history.as_dict(101.5)["events"]] == [3]
