@@ -35,6 +35,8 @@ SECTIONS = (
             "howto/queue-from-anywhere",
             "howto/write-a-plugin",
             "howto/test-your-project",
+            "howto/find-what-is-wrong",
+            "howto/troubleshoot",
         ),
     ),
     Section(
@@ -47,8 +49,9 @@ SECTIONS = (
             "reference/protocol-classic",
             "reference/metrics",
             "reference/errors",
-            "reference/faults",
+            "reference/checks",
             "reference/api",
+            "reference/faults",
         ),
     ),
     Section(
@@ -59,6 +62,8 @@ SECTIONS = (
             "guarantees",
             "explanation/slow-consumers",
             "explanation/circuit-breaker",
+            "explanation/security",
+            "explanation/coming-from",
         ),
     ),
     Section("Decisions", "adr"),
