@@ -1,4 +1,4 @@
-"""The tables and lists in the documents that are drawn from the code.
+"""The tables, lists and pictures in the documents that are drawn from the code.
 
     python docs/tables.py --write     draw again what is out of date
     python docs/tables.py --check     only name it, and end with 1
@@ -24,6 +24,7 @@ sys.path[:0] = [folder for folder in (str(DOCS), str(ROOT)) if folder not in sys
 
 from drawing import faults as known  # noqa: E402
 from drawing import pages as site  # noqa: E402
+from drawing.pictures import PICTURES  # noqa: E402
 
 import django_update_pipeline  # noqa: E402
 from django_update_pipeline import exceptions, hookspecs, testing  # noqa: E402
@@ -255,6 +256,12 @@ def drawn(text: str) -> str:
 def main() -> None:
     """Rewrites the documents that are out of date, or names them."""
     stale = []
+    for name, draw in PICTURES.items():
+        path = DOCS / "images" / f"{name}.svg"
+        if not path.exists() or path.read_text(encoding="utf-8") != draw():
+            stale.append(str(path.relative_to(ROOT)))
+            if "--write" in sys.argv:
+                path.write_text(draw(), encoding="utf-8")
     for path in sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]):
         before = path.read_text(encoding="utf-8")
         after = drawn(before)

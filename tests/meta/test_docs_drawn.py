@@ -27,6 +27,14 @@ def test_drawn_parts_are_up_to_date(document: Path) -> None:
     assert text == tables.drawn(text), "run: python docs/tables.py --write"
 
 
+@pytest.mark.parametrize("name", tables.PICTURES)
+def test_pictures_are_up_to_date_and_shown_with_words(name: str) -> None:
+    path = ROOT / "docs" / "images" / f"{name}.svg"
+    assert path.read_text(encoding="utf-8") == tables.PICTURES[name](), "run: python docs/tables.py --write"
+    shown = re.compile(rf"!\[[^\]]{{20,}}\]\([./]*images/{name}\.svg\)")
+    assert any(shown.search(page.read_text(encoding="utf-8")) for page in PAGES)
+
+
 def test_every_table_is_drawn_somewhere() -> None:
     drawn = {
         match["name"] for page in PAGES for match in tables.PART.finditer(page.read_text(encoding="utf-8"))
