@@ -15,6 +15,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import msgspec
 
@@ -186,13 +187,15 @@ _PLAIN = {
 def api() -> str:
     """What may be imported, with the first sentence of its docstring."""
 
-    def rows() -> Iterator[tuple[object, ...]]:
-        for module in (django_update_pipeline, testing):
-            for name in module.__all__:
-                text = _PLAIN.get(name) or inspect.getdoc(getattr(module, name)) or ""
-                yield f"`{module.__name__}.{name}`", text.split("\n\n")[0].replace("\n", " ")
+    def rows(module: ModuleType) -> Iterator[tuple[object, ...]]:
+        for name in module.__all__:
+            text = _PLAIN.get(name) or inspect.getdoc(getattr(module, name)) or ""
+            yield f"`{name}`", text.split("\n\n")[0].replace("\n", " ")
 
-    return _table(("name", "what it is"), rows())
+    modules = (django_update_pipeline, testing)
+    return "\n" + "\n".join(
+        f"From `{module.__name__}`:\n\n" + _table(("name", "what it is"), rows(module)) for module in modules
+    )
 
 
 @draws
