@@ -18,7 +18,7 @@ tables = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(tables)
 
 _LINK = re.compile(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)|(?:src)=\"([^\"]+)\"")
-_TEST = re.compile(r"`(tests/[\w/]+\.py)`(?:::`?(\w+)`?)?")
+_TEST = re.compile(r"`(tests/[\w/]+\.py)`(?:(?:::|<br>)`?(?:\w+::)?(\w+)`?)?")
 
 
 @pytest.mark.parametrize("document", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
