@@ -9,6 +9,7 @@ from .core.ports import Clock
 from .plugins.access import HookAccess, RunSync, in_a_thread
 from .plugins.manager import Plugins
 from .runtime.clock import SystemClock
+from .runtime.containment import Containment
 from .runtime.parts import Parts
 from .runtime.pipeline import UpdatePipeline
 
@@ -27,7 +28,11 @@ def build_pipeline(
         PluginError: a plugin can't be loaded or misspells a hook.
         ConfigurationError: no plugin provides the transport that is asked for.
     """
-    plugins = Plugins(config.plugins, entry_points=config.entry_points, extra=extra_plugins)
+    clock = clock or SystemClock()
+    containment = Containment(config.containment, clock.monotonic)
+    plugins = Plugins(
+        config.plugins, entry_points=config.entry_points, extra=extra_plugins, containment=containment
+    )
     parts = Parts(
         sources=plugins.all("provide_sources", config),
         router=plugins.first("provide_router", config),
@@ -40,7 +45,8 @@ def build_pipeline(
         access=HookAccess(plugins, config, run_sync),
         observers=plugins.observers(),
         health_checks=plugins.all("provide_health_checks", config),
+        containment=containment,
     )
-    pipeline = UpdatePipeline(config, parts=parts, clock=clock or SystemClock(), defer=defer)
+    pipeline = UpdatePipeline(config, parts=parts, clock=clock, defer=defer)
     pipeline.plugins = plugins
     return pipeline

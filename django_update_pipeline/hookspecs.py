@@ -144,6 +144,14 @@ def observe_breaker_changed(change: BreakerChanged) -> None:
 
 
 @hookspec
+def observe_part_switched(plugin: str, part: str, is_on: bool, cause: str) -> None:
+    """A plugin's part was switched off, because it failed or blocked the loop too often, or on again.
+
+    `cause` says why it is off. In any thread; be quick.
+    """
+
+
+@hookspec
 def observe_connection_opened(connection_id: str) -> None:
     """A connection was registered. On the loop."""
 

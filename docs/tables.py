@@ -34,6 +34,7 @@ from django_update_pipeline.core.circuit_table import TABLE, BreakerEvent, Circu
 from django_update_pipeline.core.codes import CLOSE_CODES, CODES  # noqa: E402
 from django_update_pipeline.core.commands import COMMANDS, LIVE_EVENTS, Params  # noqa: E402
 from django_update_pipeline.core.health import DEDUCTIONS, UNREADY, HealthInput, PluginCheck  # noqa: E402
+from django_update_pipeline.core.part_kinds import KINDS, PartKind  # noqa: E402
 
 PART = re.compile(r"(<!-- drawn: (?P<name>[a-z_]+) -->\n)(?P<text>.*?)(<!-- end -->)", re.DOTALL)
 
@@ -50,6 +51,19 @@ WORST = HealthInput(
     oldest_wait_s=4.0,
     loop_stall_s=2.0,
     account_difference=1,
+    parts_blocking=(
+        "transformer Prices of plugin shop_live has held the event loop for 4.2 s: make it quicker, asynchronous, or "
+        "move its work to a thread.",
+    ),
+    parts_off=(
+        "transformer Prices of plugin shop_live is switched off, because it failed 10 times in a row, last with "
+        "KeyError: 'price'; every update it would see waits, state conflated; nothing is sent past it. Mend it, then "
+        "restart or switch it on: enable_plugin shop_live.",
+    ),
+    parts_failing=(
+        "source Orders of plugin shop_live fails (3 time(s) in a row): OperationalError: no such table: orders. Mend "
+        "it; the log at DEBUG has the traceback.",
+    ),
     plugin_checks=(PluginCheck("radio", False, "the antenna is down: put it up."),),
 )
 
@@ -157,6 +171,18 @@ def deductions() -> str:
 def unready() -> str:
     """Why a process is not ready."""
     return _table(("reason", "meaning"), ((f"`{reason}`", meaning) for reason, meaning in UNREADY.items()))
+
+
+@draws
+def part_kinds() -> str:
+    """What it means that a part is off, by kind."""
+
+    def cause(kind: PartKind) -> str:
+        causes = {"failing": kind.by_failures, "blocking the loop": kind.by_blocking}
+        return " or ".join(name for name, switches in causes.items() if switches) or "nothing"
+
+    rows = ((kind.name, cause(kind), kind.off_means) for kind in KINDS.values())
+    return _table(("part", "is switched off by", "while it is off"), rows)
 
 
 @draws

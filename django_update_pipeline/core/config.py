@@ -106,6 +106,20 @@ class ConnectionConfig(_Section, frozen=True):
     allowed_origins: tuple[str, ...] = ()
 
 
+class ContainmentConfig(_Section, frozen=True):
+    """When a plugin's part is switched off.
+
+    After `max_failures` in a row (10; 0 for never), or when it blocked the event loop `max_blocks` times (3; 0 for
+    never) for longer than `max_block_s`. A transformer or load that is off is tried again each `retry_after_s`
+    (0 for never), because updates wait for it; one that blocked is not.
+    """
+
+    max_failures: Annotated[int, Meta(ge=0)] = 10
+    max_block_s: PositiveFloat = 1.0
+    max_blocks: Annotated[int, Meta(ge=0)] = 3
+    retry_after_s: Annotated[float, Meta(ge=0)] = 30.0
+
+
 class PipelineConfig(_Section, frozen=True):
     """The whole configuration. Everything has a default; `PipelineConfig()` runs."""
 
@@ -129,6 +143,7 @@ class PipelineConfig(_Section, frozen=True):
     store: StoreConfig = StoreConfig()
     dead_letters: DeadLetterConfig = DeadLetterConfig()
     connections: ConnectionConfig = ConnectionConfig()
+    containment: ContainmentConfig = ContainmentConfig()
 
 
 _S = TypeVar("_S", bound=_Section)

@@ -54,6 +54,9 @@ class HealthInput:
         oldest_wait_s: age of the oldest waiting update, seconds.
         loop_stall_s: how long the event loop did not come round, at its worst of late, seconds.
         account_difference: accepted updates minus the sum of what became of them; anything but 0 is a bug.
+        parts_blocking: plugins' parts that have held a thread for too long and still do, as sentences.
+        parts_off: plugins' parts that are switched off, as sentences.
+        parts_failing: plugins' parts whose last answer was a failure, as sentences.
         plugin_checks: what plugins say of their own parts.
     """
 
@@ -70,6 +73,9 @@ class HealthInput:
     oldest_wait_s: float = 0.0
     loop_stall_s: float = 0.0
     account_difference: int = 0
+    parts_blocking: tuple[str, ...] = ()
+    parts_off: tuple[str, ...] = ()
+    parts_failing: tuple[str, ...] = ()
     plugin_checks: tuple[PluginCheck, ...] = ()
 
 
@@ -225,6 +231,9 @@ DEDUCTIONS: Final[tuple[Deduction, ...]] = (
     Deduction("p99_high_high", 15, _p99("high")),
     Deduction("p99_normal_high", 15, _p99("normal")),
     Deduction("p99_low_high", 10, _p99("low")),
+    Deduction("plugin_blocking", 25, lambda health: health.parts_blocking),
+    Deduction("plugin_off", 25, lambda health: health.parts_off),
+    Deduction("plugin_failing", 10, lambda health: health.parts_failing),
     Deduction("plugin_check_failed", 25, _plugins),
     Deduction("dead_letters", 10, _dead_letters),
 )

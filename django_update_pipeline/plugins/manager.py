@@ -6,20 +6,23 @@ tuples of plain callables.
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib
-import logging
+import inspect
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import pluggy
 
 from .. import hookspecs
-from ..core.config import PipelineConfig
-from ..exceptions import ConfigurationError, PluginError
-from ..runtime.parts import Observers
-
-logger = logging.getLogger(__name__)
+from ..core.config import ContainmentConfig, PipelineConfig
+from ..core.names import error_text
+from ..exceptions import ActionRefused, ConfigurationError, PluginError
+from ..runtime.boundary import Boundary, PartFailed, discard
+from ..runtime.containment import Containment
+from ..runtime.observers import Observer, Observers
 
 BUILT_IN = "django_update_pipeline.plugins.defaults"
 
@@ -58,11 +61,16 @@ class Plugins:
     """
 
     def __init__(
-        self, names: Iterable[str] = (), *, entry_points: bool = True, extra: Iterable[object] = ()
+        self,
+        names: Iterable[str] = (),
+        *,
+        entry_points: bool = True,
+        extra: Iterable[object] = (),
+        containment: Containment | None = None,
     ) -> None:
+        self.containment = containment or Containment(ContainmentConfig(), time.monotonic)
         self.manager = pluggy.PluginManager(hookspecs.PROJECT)
         self.manager.add_hookspecs(hookspecs)
-        self.failures: dict[str, int] = {}
         plugins: list[tuple[str, object]] = []
         for plugin in extra:  # several may be of one class
             name = _name_of(plugin)
@@ -107,69 +115,113 @@ class Plugins:
         """The plugins that implement a hook, in the order in which they are asked."""
         return [one.plugin_name for one in reversed(getattr(self.manager.hook, hook).get_hookimpls())]
 
+    @property
+    def failures(self) -> dict[str, int]:
+        """How often each plugin's parts failed, by plugin."""
+        return self.containment.failures()
+
+    def enable(self, name: str) -> list[str]:
+        """Switches a plugin's parts on again; the names of those that were off. Any thread.
+
+        Raises:
+            PluginError: there is no such plugin.
+        """
+        try:
+            return self.containment.enable(name)
+        except KeyError:
+            if name in self.names():
+                return []
+            raise PluginError(
+                f"there is no plugin {name!r}: give one of {', '.join(self.names())}", path="plugins"
+            ) from None
+
+    def report(self) -> list[dict[str, Any]]:
+        """Each part's record: plugin, part, is_off, off_because, failures, last_error, blocks ..."""
+        return self.containment.report()
+
     def first(self, hook: str, config: PipelineConfig) -> Any:
         """The first part that a plugin provides, or None."""
-        part = self._call(hook, config)
-        if part is not None:
-            _check_part(hook, part)
-        return part
+        for plugin, part in self._answers(hook, config, first=True):
+            _check_part(hook, plugin, part)
+            self.containment.providers[id(part)] = part, plugin
+            return part
+        return None
 
     def all(self, hook: str, config: PipelineConfig) -> list[Any]:
         """All parts that plugins provide, in the order in which they are asked."""
         parts: list[Any] = []
-        for result in self._call(hook, config) or ():
-            if result is not None and not isinstance(result, (list, tuple)):
-                raise PluginError(f"{hook} returned {result!r:.120}: return a list of parts", path="plugins")
-            parts += [part for part in result or () if part is not None]
-        for part in parts:
-            _check_part(hook, part)
+        for plugin, result in self._answers(hook, config):
+            if not isinstance(result, (list, tuple)):
+                discard(result)
+                raise PluginError(
+                    f"{hook} of plugin {plugin} returned {result!r:.120}: return a list of parts",
+                    path="plugins",
+                )
+            for part in result:
+                if part is not None:
+                    _check_part(hook, plugin, part)
+                    self.containment.providers[id(part)] = part, plugin
+                    parts.append(part)
         return parts
 
-    def _call(self, hook: str, config: PipelineConfig) -> Any:
+    def _answers(self, hook: str, config: PipelineConfig, *, first: bool = False) -> list[tuple[str, Any]]:
+        """Each plugin's answer with the plugin's name, Nones left out; with `first` only the first one.
+
+        Hook wrappers see the answers of all, so where there is one pluggy asks, and the part's class is the name.
+        """
+        caller = getattr(self.manager.hook, hook)
+        implementations = list(reversed(caller.get_hookimpls()))
+        if any(one.hookwrapper or one.wrapper for one in implementations):
+            answer = self._call(hook, "", functools.partial(caller, config=config))
+            answers = [answer] if first else list(answer or ())
+            return [(_name_of(one), one) for one in answers if one is not None]
+        found = []
+        for one in implementations:
+            call = _by_name(one.function, one.argnames)
+            answer = self._call(hook, one.plugin_name, functools.partial(call, config=config))
+            if answer is not None:
+                found.append((one.plugin_name, answer))
+                if first:
+                    break
+        return found
+
+    def _call(self, hook: str, plugin: str, call: Callable[[], Any]) -> Any:
         try:
-            return getattr(self.manager.hook, hook)(config=config)
-        except ConfigurationError:  # it says itself what is wrong, and where
+            return call()
+        except (ConfigurationError, KeyboardInterrupt):  # the first says itself what is wrong, and where
             raise
-        except Exception as error:
-            raise PluginError(f"{hook} failed: {type(error).__name__}: {error}", path="plugins") from error
+        except BaseException as error:  # also SystemExit: a plugin does not end the process that asks it
+            who = f"{hook} of plugin {plugin}" if plugin else hook
+            raise PluginError(f"{who} failed: {error_text(error)}", path="plugins") from error
 
     def questions(self, hook: str) -> tuple[Callable[..., Any], ...]:
-        """A decision hook's implementations as plain callables taking all its arguments by name."""
+        """A decision hook's implementations as plain callables taking all its arguments by name, each contained."""
         found = []
-        for implementation in reversed(getattr(self.manager.hook, hook).get_hookimpls()):
-            found.append(_by_name(implementation.function, implementation.argnames))
+        for one in reversed(getattr(self.manager.hook, hook).get_hookimpls()):
+            boundary = self.containment.boundary(one.plugin_name, "access hook", hook)
+            found.append(_contained(boundary, _by_name(one.function, one.argnames)))
         return tuple(found)
 
     def observers(self) -> Observers:
         """The notices, each implementation isolated."""
         observers = Observers()
-        for notice in vars(observers):
+        for notice in Observers.notices():
             hook = f"observe_{notice}"
             told = []
-            for implementation in reversed(getattr(self.manager.hook, hook).get_hookimpls()):
-                call = _by_name(implementation.function, implementation.argnames)
-                told.append(functools.partial(self._isolated, implementation.plugin_name, hook, call))
+            for one in reversed(getattr(self.manager.hook, hook).get_hookimpls()):
+                boundary = self.containment.boundary(one.plugin_name, "observer", hook)
+                told.append(Observer(boundary, _by_name(one.function, one.argnames)))
             setattr(observers, notice, tuple(told))
         return observers
 
-    def _isolated(self, plugin: str, hook: str, call: Callable[..., Any], **values: Any) -> None:
-        try:
-            call(**values)
-        except KeyboardInterrupt:
-            raise
-        except BaseException:  # the plugin's boundary: told afterwards, so nothing depends on it
-            count = self.failures[plugin] = self.failures.get(plugin, 0) + 1
-            if (
-                count & (count - 1) == 0
-            ):  # the 1st, 2nd, 4th, 8th ...: a plugin that always fails floods no log
-                logger.exception("plugin %s failed in %s (%d time(s))", plugin, hook, count)
 
-
-def _check_part(hook: str, part: object) -> None:
+def _check_part(hook: str, plugin: str, part: object) -> None:
+    if inspect.isawaitable(part):
+        discard(part)
     missing = [name for name in PARTS.get(hook, ()) if not hasattr(part, name)]
     if missing:
         raise PluginError(
-            f"{hook} returned {part!r:.120}, which has no {' and no '.join(missing)}: see "
+            f"{hook} of plugin {plugin} returned {part!r:.120}, which has no {' and no '.join(missing)}: see "
             "django_update_pipeline.core.ports for what it must be",
             path="plugins",
         )
@@ -183,6 +235,53 @@ def _by_name(function: Callable[..., Any], names: Iterable[str]) -> Callable[...
         return function(*(values[name] for name in wanted))
 
     return call
+
+
+def _contained(boundary: Boundary, question: Callable[..., Any]) -> Callable[..., Any]:
+    """A question that is on record while it runs, and can't change its arguments for the next one.
+
+    What goes wrong is raised to the asker: for it no answer is a no. An `authorize_*` hook's failure is raised as
+    `PartFailed`, which names the plugin. `ActionRefused` is an answer, and is raised as it is.
+    """
+
+    def outcome(error: BaseException) -> Exception:
+        if isinstance(error, ActionRefused):
+            boundary.passed()
+            return error
+        boundary.failed(error, is_told=True)
+        if boundary.title == "handle_action" and isinstance(error, Exception):
+            return error  # what an action's handler raises is told apart by who asked it
+        return PartFailed(boundary, error)
+
+    if inspect.iscoroutinefunction(inspect.unwrap(question)):
+
+        @functools.wraps(question)
+        async def ask_later(**values: Any) -> Any:
+            error, answer = await boundary.outcome(question(**_own_params(values)))
+            if error is not None:
+                raise outcome(error) from error
+            boundary.passed()
+            return answer
+
+        return ask_later
+
+    @functools.wraps(question)
+    def ask(**values: Any) -> Any:
+        try:
+            answer = boundary.ask(question, **_own_params(values))
+        except PartFailed as failure:
+            raise outcome(failure.error) from failure.error
+        boundary.passed()
+        return answer
+
+    return ask
+
+
+def _own_params(values: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of which the client's params are a copy: what one hook does with them is not what the next one sees."""
+    if "params" in values:
+        return {**values, "params": copy.deepcopy(values["params"])}
+    return values
 
 
 def _name_of(plugin: object) -> str:

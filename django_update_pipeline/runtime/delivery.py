@@ -22,12 +22,17 @@ from ..core.batching import BatchProcessor
 from ..core.codec import join_fields
 from ..core.dead_letters import DeadLetters
 from ..core.messages import UpdateKind, UpdateMessage
+from ..core.names import error_text, one_line
 from ..core.ports import Breaker, Clock, RetryPolicy, Transformer, Transport
 from ..core.publication import Change, Publication
+from ..core.repeats import Repeats
 from ..core.retry import FALLBACK_DELAY_S, GiveUp, RetryIn, decide
 from ..exceptions import UpdatesRejected
+from ..transports.memory import MemoryTransport
+from .boundary import PartFailed
+from .containment import Containment
 from .ingress import Ingress
-from .making import LEFT_BEHIND, LeftBehind, Made, Maker
+from .making import LEFT_BEHIND, WAITS, Maker, Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -42,14 +47,17 @@ FIRST_PAUSE_S = 0.05
 
 HELD_BACK = "held back"
 
+#: What waits for a part that is off looks again after this, where the part is not tried by itself.
+WAIT_FOR_PART_S = 60.0
+
 
 @dataclass(slots=True, eq=False)
 class Work:
     """A batch on its way. `published[i]` became the publication's change i.
 
-    `failed` has updates with reason and cause, `held_back` those that go back without having failed, `swallowed`
-    those that a part made disappear. All of it is settled at the end, in one step. `left` are those that were left
-    behind and are not back yet.
+    `failed` has updates with reason and cause, `held_back` those that go back without having failed, `waiting` those
+    that go back and wait for a part that is off, `swallowed` those that a part made disappear. All of it is settled
+    at the end, in one step. `left` are those that were left behind and are not back yet.
     """
 
     batch: list[UpdateMessage]
@@ -57,6 +65,7 @@ class Work:
     published: list[UpdateMessage] = field(default_factory=list)
     failed: list[tuple[UpdateMessage, str, str]] = field(default_factory=list)
     held_back: list[UpdateMessage] = field(default_factory=list)
+    waiting: list[UpdateMessage] = field(default_factory=list)
     swallowed: list[UpdateMessage] = field(default_factory=list)
     left: list[UpdateMessage] = field(default_factory=list)
     refused: set[int] = field(
@@ -79,6 +88,7 @@ class Delivery:
         retry: RetryPolicy,
         dead_letters: DeadLetters,
         clock: Clock,
+        containment: Containment,
         transport_timeout_s: float,
         hook_timeout_s: float,
         max_update_bytes: int,
@@ -91,6 +101,7 @@ class Delivery:
         self.transport = transport
         self.maker = Maker(
             transformers,
+            containment=containment,
             hook_timeout_s=hook_timeout_s,
             max_update_bytes=max_update_bytes,
             returned=self._returned,
@@ -99,6 +110,9 @@ class Delivery:
         self.retry = retry
         self.dead_letters = dead_letters
         self.clock = clock
+        self.wait_for_part_s = containment.config.retry_after_s or WAIT_FOR_PART_S
+        self._transport_boundary = containment.of_part("transport", transport)
+        self._transport_boundary.max_stuck = 1  # one publication is out at a time
         self.transport_timeout_s = transport_timeout_s
         self.batch_ids = batch_ids
         self.on_dead_letter = on_dead_letter
@@ -112,8 +126,7 @@ class Delivery:
         self._acknowledged: Publication | None = (
             None  # the last one: what works while something else does not
         )
-        self._complaints = 0
-        self._burials: dict[str, int] = {}
+        self._complaints = Repeats()
         self._changed = asyncio.Event()
 
     @property
@@ -130,6 +143,15 @@ class Delivery:
     def breaker_changed(self) -> None:
         """The breaker was reset or reconfigured: look again. On the loop."""
         self._changed.set()
+
+    def part_switched(self) -> None:
+        """A part is off or on: what waits for one looks again. Any thread."""
+
+        def look_again() -> None:
+            if self.queue.wake_up(float("inf")):
+                self.processor.released(self.clock.monotonic())
+
+        self.ingress.put(look_again)
 
     def thaw(self, update: UpdateMessage) -> None:
         """An update left the queue otherwise than by delivery. Behind the door."""
@@ -173,7 +195,7 @@ class Delivery:
         outcomes = await self.maker.make(work.batch)
         self._freeze(work, outcomes)
 
-    def _freeze(self, work: Work, outcomes: list[Made | LeftBehind]) -> None:
+    def _freeze(self, work: Work, outcomes: list[Outcome]) -> None:
         changes: list[Change] = []
         # What follows an update of its agent that did not come through waits for it.
         stopped = {u.agent_id for other in self._works if other is not work for u in other.batch}
@@ -204,10 +226,11 @@ class Delivery:
                 stopped.add(update.agent_id)
                 if made is LEFT_BEHIND:
                     work.left.append(update)
-                    continue
-                cause = f"{type(made).__name__}: {made}"
-                logger.warning("update of agent %r could not be made ready: %.300s", update.agent_id, cause)
-                work.failed.append((update, "part_failed", cause))
+                elif made is WAITS:
+                    work.waiting.append(update)
+                else:
+                    assert isinstance(made, PartFailed)
+                    work.failed.append((update, "part_failed", str(made)))
         work.publication = Publication(self.batch_ids(), tuple(changes))
 
     def _returned(self, update: UpdateMessage) -> None:
@@ -257,16 +280,26 @@ class Delivery:
         self._finish(work, {})
 
     async def _try(self, publication: Publication) -> None:
+        publish, timeout_s = self.transport.publish, self.transport_timeout_s
+        if (
+            type(self.transport) is MemoryTransport
+        ):  # ours: it neither hangs nor blocks, and is on every batch's way
+            await publish(publication)
+            return
+        boundary = self._transport_boundary
         try:
-            async with asyncio.timeout(self.transport_timeout_s):
-                await self.transport.publish(publication)
-        except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                self.breaker.release()
-                raise
-            # Nobody cancels us: something inside the transport was, which is its failure.
-            raise RuntimeError(f"the transport's own work was cancelled: {error}") from error
+            await boundary.in_time(boundary.ask(publish, publication), timeout_s, "transport_timeout_s")
+        except asyncio.CancelledError:
+            self.breaker.release()
+            raise
+        except PartFailed as failure:
+            if isinstance(failure.error, UpdatesRejected):
+                boundary.passed()
+                raise failure.error from None
+            boundary.failed(failure.error)
+            raise
+        if boundary.failures_in_row:
+            boundary.passed()
 
     def _passed(self, publication: Publication) -> None:
         self.breaker.record_success()
@@ -276,14 +309,7 @@ class Delivery:
     def _failed(self, error: Exception) -> None:
         self.breaker.record_failure()
         self.failures_in_row += 1
-        self.last_error = f"{type(error).__name__}: {error}"[:200]
-        if self.failures_in_row & (self.failures_in_row - 1) == 0:  # the 1st, 2nd, 4th, 8th ...
-            logger.warning(
-                "transport %s failed %d time(s) in a row: %s",
-                self.transport.name,
-                self.failures_in_row,
-                self.last_error,
-            )
+        self.last_error = _cause(error)
 
     async def _in_parts(self) -> bool:
         """Publishes update by update, to find those that fail alone while others pass.
@@ -321,7 +347,7 @@ class Delivery:
                     stopped.add(agent_id)
                     self.breaker.release()
                     outcome[place] = HELD_BACK
-                    cause = f"{type(error).__name__}: {error}"
+                    cause = _cause(error)
                     if passed is None:
                         self._failed(error)
                         unproven.append((outcome, place, cause))
@@ -415,7 +441,7 @@ class Delivery:
 
     def _catch(self, work: Work) -> None:
         """What was left behind goes back with its batch where an earlier update of its agent does: behind that."""
-        going_back = work.held_back + [update for update, _, _ in work.failed]
+        going_back = work.held_back + work.waiting + [update for update, _, _ in work.failed]
         places = {id(update): place for place, update in enumerate(work.batch)}
         for update in list(work.left):
             place = places[id(update)]
@@ -431,7 +457,7 @@ class Delivery:
             if update.waiters:
                 for waiter in update.waiters:
                     waiter.delivered()
-        if work.failed or work.held_back or work.swallowed:
+        if work.failed or work.held_back or work.swallowed or work.waiting:
             self._settle_rest(work)
         self._release([u for u in work.batch if u.agent_id not in busy] if busy else work.batch)
 
@@ -462,6 +488,9 @@ class Delivery:
                 waits[update.agent_id] = self.clock.monotonic() + decision.delay_s
         for update in work.held_back:
             back.setdefault(update.agent_id, []).append(update)
+        for update in work.waiting:
+            back.setdefault(update.agent_id, []).append(update)
+            waits[update.agent_id] = self.clock.monotonic() + self.wait_for_part_s
         for agent_id, updates in back.items():
             self.queue.give_back(sorted(updates, key=work.batch.index))
             if agent_id in waits:
@@ -470,12 +499,12 @@ class Delivery:
     def _decide(self, update: UpdateMessage) -> RetryIn | GiveUp:
         try:
             decision = decide(update.retry_count, update.max_retries, self.retry)
-        except Exception as error:  # the policy is a plugin's: its failure must not lose an update
-            decision = RetryIn(FALLBACK_DELAY_S, f"{type(self.retry).__name__} failed: {error!r:.200}")
-        if isinstance(decision, RetryIn) and decision.complaint:
-            self._complaints += 1
-            if self._complaints & (self._complaints - 1) == 0:  # the 1st, 2nd, 4th, 8th ...
-                logger.warning("retry policy: %s", decision.complaint)
+        except (
+            Exception
+        ) as error:  # a plugin's policy is guarded; whatever comes here must not lose an update
+            decision = RetryIn(FALLBACK_DELAY_S, f"{type(self.retry).__name__} failed: {error_text(error)}")
+        if isinstance(decision, RetryIn) and decision.complaint and (count := self._complaints.add("retry")):
+            logger.warning("retry policy (%d time(s)): %s", count, one_line(decision.complaint))
         return decision
 
     def bury(self, update: UpdateMessage, reason: str, cause: str) -> None:
@@ -488,10 +517,13 @@ class Delivery:
         self.dead_letters.add(update, reason, cause, self.clock.time())
         for waiter in update.waiters or ():
             waiter.failed("dead_lettered", f"{reason}: {cause}")
-        count = self._burials[reason] = self._burials.get(reason, 0) + 1
-        if count & (count - 1) == 0:  # the 1st, 2nd, 4th, 8th ...: an overflow in an outage floods no log
+        if count := self._complaints.add(f"dead: {reason}"):  # an overflow in an outage floods no log
             logger.warning(
-                "update of agent %r is dead (%s, %d so far): %.200s", update.agent_id, reason, count, cause
+                "update of agent %r is dead (%s, %d so far): %s",
+                update.agent_id,
+                reason,
+                count,
+                one_line(cause),
             )
         self.on_dead_letter(update, reason, cause)
 
@@ -503,3 +535,8 @@ def _reasons(error: UpdatesRejected, publication: Publication) -> dict[int, str]
     if count == 1 and not reasons:
         return {0: str(next(iter(error.reasons.values()), "rejected"))}
     return reasons
+
+
+def _cause(error: BaseException) -> str:
+    """What the transport raised, in one line."""
+    return error_text(error.error if isinstance(error, PartFailed) else error)

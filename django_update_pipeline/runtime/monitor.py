@@ -56,7 +56,7 @@ class Monitor:
             "by_priority": by_priority,
             "success_rate": total["delivered"] / settled if settled else 1.0,
             "websocket_connections": pipeline.websocket_manager.get_connection_count(),
-            "circuit_breaker_state": _state_name(pipeline.circuit_breaker.get_state()["state"]),
+            "circuit_breaker_state": _state_name(pipeline.breaker_state()["state"]),
             "last_batch_size": dispatcher.last_batch_size,
             "last_batch_duration_ms": dispatcher.last_batch_duration_ms,
             "queue_depth": {p.label: account[p.label]["pending"] for p in PRIORITIES},
@@ -72,7 +72,7 @@ class Monitor:
         queue = pipeline.batch_processor.queue
         limits = pipeline.config.queue
         account = queue.account.snapshot()["total"]
-        breaker = pipeline.circuit_breaker.get_state()
+        breaker = pipeline.breaker_state()
         oldest = queue.oldest_accepted_at()
         settled = account["delivered"] + account["dead_lettered"]
         by_priority = self.latency.snapshot_ms()["by_priority"]
@@ -95,6 +95,9 @@ class Monitor:
                 queue_limit=fullest,
                 dead_letter_count=len(pipeline.dead_letters),
                 oldest_wait_s=max(0.0, pipeline.clock.monotonic() - oldest) if oldest is not None else 0.0,
+                parts_blocking=pipeline.containment.blocking(),
+                parts_off=pipeline.containment.switched_off(),
+                parts_failing=pipeline.containment.failing(),
                 plugin_checks=tuple(self._plugin_checks()),
             )
         )
@@ -111,14 +114,8 @@ class Monitor:
         return {"is_ready": not reasons, "reasons": list(reasons)}
 
     def _plugin_checks(self) -> list[PluginCheck]:
-        checks = []
-        for check in self._pipeline.health_checks:
-            try:
-                issue = check.check()
-            except Exception as error:  # a plugin's own check failing is an issue of that plugin
-                issue = f"the check itself failed: {type(error).__name__}: {error}"
-            checks.append(PluginCheck(check.name, issue is None, issue or ""))
-        return checks
+        contain = self._pipeline.containment
+        return [contain.verdict(check) for check in self._pipeline.health_checks]
 
     def as_namespace(self) -> SimpleNamespace:
         """The metrics as attributes, for clients of the founding API that read `performance_metrics.x`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +23,8 @@ from ..core.ports import (
 )
 from ..core.retry import ExponentialBackoff
 from ..transports.memory import MemoryTransport
+from .containment import Containment
+from .observers import Observers
 
 
 class DefaultAccess:
@@ -42,25 +43,6 @@ class DefaultAccess:
         return False
 
 
-class Observers:
-    """Who is told afterwards. Each notice is a tuple of callables, empty by default, so that nobody costs nothing."""
-
-    def __init__(self) -> None:
-        self.started: Sequence[Any] = ()
-        self.stopped: Sequence[Any] = ()
-        self.batch_delivered: Sequence[Any] = ()
-        self.dead_lettered: Sequence[Any] = ()
-        self.breaker_changed: Sequence[Any] = ()
-        self.connection_opened: Sequence[Any] = ()
-        self.connection_closed: Sequence[Any] = ()
-        self.operator_command: Sequence[Any] = ()
-
-    def tell(self, notice: Sequence[Any], **values: Any) -> None:
-        """Tells each observer; one that raises is isolated by the plugin manager that wrapped it."""
-        for observer in notice:
-            observer(**values)
-
-
 @dataclass
 class Parts:
     """One pipeline's parts."""
@@ -76,6 +58,7 @@ class Parts:
     frontend_adapter: Any = None
     observers: Observers = field(default_factory=Observers)
     health_checks: list[HealthCheck] = field(default_factory=list)
+    containment: Containment | None = None  # the pipeline makes one if there is none
 
 
 def default_batching(config: PipelineConfig) -> BatchingPolicy:

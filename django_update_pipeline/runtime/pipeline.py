@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import inspect
 import logging
 import secrets
 import threading
@@ -24,24 +23,31 @@ from ..core.batching import BatchProcessor
 from ..core.config import PipelineConfig
 from ..core.dead_letters import DeadLetters
 from ..core.messages import UpdateKind, UpdateMessage, UpdatePriority
+from ..core.names import one_line
 from ..core.ports import Clock
 from ..core.publication import Publication
 from ..core.session import ClassicRenderer
 from ..core.store import Store
-from ..exceptions import UpdatesRejected, WrongLoop
-from .blame import Blame
+from ..exceptions import PluginError, UpdatesRejected, WrongLoop
+from .boundary import Boundary
 from .clock import SystemClock
 from .connections import WebSocketManager, closer, sender
+from .containment import Containment
 from .delivery import Delivery
 from .dispatcher import Dispatcher
-from .guarded import guarded
+from .guarded import GuardedBreaker, guarded_batching, guarded_breaker, guarded_retry
 from .ingress import Ingress
 from .live import Live
 from .monitor import Monitor
-from .parts import Parts, default_parts
+from .parts import Parts, default_batching, default_circuit_breaker, default_parts, default_retry
 from .queueing import Defer, Queueing
+from .sourcing import Sources
 
 logger = logging.getLogger(__name__)
+
+
+#: Observers that move the breaker in answer to its moves are told of so many rounds at once; the rest later.
+MAX_BREAKER_ROUNDS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +87,11 @@ class UpdatePipeline(Queueing):
         self.config = config = config or PipelineConfig()
         self.clock: Clock = clock or SystemClock()
         self.parts = parts = parts or default_parts(config, self.clock)
-        self.blame = Blame(self.clock.monotonic)  # which plugin has which thread
+        self.containment = contain = parts.containment or Containment(
+            config.containment, self.clock.monotonic
+        )
+        contain.on_switched = self._part_switched
+        self.blame = contain.blame  # which plugin has which thread
         self.transport = parts.transport
         self.circuit_breaker = parts.circuit_breaker
         self.frontend_adapter = parts.frontend_adapter
@@ -90,27 +100,44 @@ class UpdatePipeline(Queueing):
         self.node_id = secrets.token_hex(8)
         self.store = Store(epoch=secrets.token_hex(4), config=config.store)
         self.dead_letters = DeadLetters(config.dead_letters)
-        self.batch_processor = BatchProcessor(guarded(parts.batching))
+        self.batch_processor = BatchProcessor(
+            guarded_batching(
+                parts.batching,
+                lambda: default_batching(config),
+                lambda: contain.of_part("batching policy", parts.batching),
+            )
+        )
         self._queue = self.batch_processor.queue
         self._ingress = Ingress(self.batch_processor.accept)
         self._ingress.after = self._after_door
         self.batch_processor.clear = self._clear
         self.batch_processor.on_tuned = self._nudge
         self._obituaries: deque[tuple[UpdateMessage, str, str]] = deque(maxlen=1000)
-        self._is_telling = False
+        self._is_telling = self._is_telling_of_the_breaker = False
         self.websocket_manager = WebSocketManager(ClassicRenderer(self.store), config.connections, self.clock)
         self.websocket_manager.on_opened = functools.partial(self._tell_connection, "connection_opened")
         self.websocket_manager.on_closed = functools.partial(self._tell_connection, "connection_closed")
+        self._breaker = guarded_breaker(
+            parts.circuit_breaker,
+            lambda: default_circuit_breaker(config, self.clock),
+            lambda: contain.of_part("circuit breaker", parts.circuit_breaker),
+        )
+        self._sources = Sources(contain, timeout_s=config.connections.hook_timeout_s)
         batch_numbers = count(1)
         self._delivery = Delivery(
             ingress=self._ingress,
             processor=self.batch_processor,
             transport=self.transport,
             transformers=parts.transformers,
-            breaker=parts.circuit_breaker,
-            retry=parts.retry,
+            breaker=self._breaker,
+            retry=guarded_retry(
+                parts.retry,
+                lambda: default_retry(config),
+                lambda: contain.of_part("retry policy", parts.retry),
+            ),
             dead_letters=self.dead_letters,
             clock=self.clock,
+            containment=contain,
             transport_timeout_s=config.transport_timeout_s,
             hook_timeout_s=config.connections.hook_timeout_s,
             max_update_bytes=config.queue.max_update_bytes,
@@ -124,13 +151,12 @@ class UpdatePipeline(Queueing):
         self.live = Live(self)
         if hasattr(parts.circuit_breaker, "on_change"):
             parts.circuit_breaker.on_change = self._breaker_changed
-        self._prepare_queueing(parts.router, defer)
+        self._prepare_queueing(parts.router, defer, contain)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[None] | None = None
         self._claim = threading.Lock()
         self._life: asyncio.Lock | None = None
         self._life_loop: asyncio.AbstractEventLoop | None = None
-        self._started_sources: list[Any] = []
         self.is_stopping = False
         self.plugins: Any = None  # the plugin manager, if one assembled this pipeline
 
@@ -223,6 +249,36 @@ class UpdatePipeline(Queueing):
                 )
             self._forget_loop()
 
+    # plugins
+
+    def breaker_state(self) -> dict[str, Any]:
+        """The circuit breaker's `get_state()`, contained where it is a plugin's. Any thread."""
+        state: dict[str, Any] = self._breaker.get_state()
+        return state
+
+    def enable_plugin(self, name: str) -> list[str]:
+        """Switches a plugin's parts on again; the names of those that were off. Any thread.
+
+        Raises:
+            PluginError: there is no such plugin.
+        """
+        if self.plugins is not None:
+            enabled: list[str] = self.plugins.enable(name)
+            return enabled
+        try:
+            return self.containment.enable(name)
+        except KeyError:
+            known = ", ".join(sorted({one.plugin for one in self.containment.boundaries()}))
+            raise PluginError(f"there is no plugin {name!r}: give one of {known}", path="plugins") from None
+
+    def source_failed(self, source: object, error: BaseException, agent_id: str | None = None) -> None:
+        """A source says that it could not make an update of a change. Any thread."""
+        self._sources.failed(source, error, agent_id)
+
+    def source_passed(self, source: object) -> None:
+        """A source says that it could. Any thread."""
+        self._sources.passed(source)
+
     # what others read
 
     @property
@@ -289,22 +345,15 @@ class UpdatePipeline(Queueing):
             self.parts.observers.tell(self.parts.observers.started, pipeline=self)
 
     async def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
-        await self._stop_sources()  # those of an earlier loop that ended without stop()
+        await self._sources.stop()  # those of an earlier loop that ended without stop()
+        self.containment.loop_thread = threading.get_ident()
         self.websocket_manager.forget_other_loops(loop)
         self._delivery.on_new_loop()
         async with asyncio.timeout(self.config.transport_timeout_s):
             await self.transport.start(self)
         self._dispatcher.attach(loop)
         self._task = loop.create_task(self._run(), name="update-pipeline-dispatcher")
-        for source in self.parts.sources:
-            self._started_sources.append(source)
-            try:
-                result = source.start(self)
-                if inspect.isawaitable(result):
-                    async with asyncio.timeout(self.config.connections.hook_timeout_s):
-                        await result
-            except Exception:  # a source's boundary: the others and the pipeline go on
-                logger.exception("source %s could not be started", getattr(source, "name", source))
+        await self._sources.start(self.parts.sources, self)
 
     async def stop(self, timeout_s: float | None = None) -> StopReport:
         """Stops the sources, delivers what waits until the deadline, closes connections, and gives account.
@@ -338,7 +387,7 @@ class UpdatePipeline(Queueing):
 
     async def _wind_up(self, deadline: float) -> bool:
         """Delivers what waits until the deadline; True if that was in time."""
-        await self._stop_sources()
+        await self._sources.stop()
         await self._cancel_task()
         drain = asyncio.create_task(self._dispatcher.drain(), name="update-pipeline-drain")
         try:
@@ -351,7 +400,7 @@ class UpdatePipeline(Queueing):
 
     async def _end(self) -> None:
         """Lets go of the loop: connections, transport, task. What is queued stays."""
-        await self._stop_sources()
+        await self._sources.stop()
         await self._cancel_task()
         self.live.stop()
         self._delivery.maker.give_up()
@@ -390,17 +439,6 @@ class UpdatePipeline(Queueing):
         task, self._task = self._task, None
         if task is not None:
             await end_task(task)
-
-    async def _stop_sources(self) -> None:
-        while self._started_sources:
-            source = self._started_sources.pop()
-            try:
-                result = source.stop()
-                if inspect.isawaitable(result):
-                    async with asyncio.timeout(self.config.connections.hook_timeout_s):
-                        await result
-            except Exception:  # a source's boundary
-                logger.exception("source %s could not be stopped", getattr(source, "name", source))
 
     def _lock(self) -> asyncio.Lock:
         loop = asyncio.get_running_loop()
@@ -484,20 +522,31 @@ class UpdatePipeline(Queueing):
         if told:
             observers.tell(told, connection_id=connection.connection_id)
 
+    def _part_switched(self, boundary: Boundary) -> None:
+        """A plugin's part was switched off or on. Any thread."""
+        if isinstance(self._breaker, GuardedBreaker) and boundary is self._breaker.boundary:
+            self.circuit_breaker = self._breaker.active
+        self._delivery.part_switched()
+        observers = self.parts.observers
+        if observers.part_switched:
+            observers.tell(
+                observers.part_switched,
+                plugin=boundary.plugin,
+                part=boundary.part,
+                is_on=not boundary.is_off,
+                cause=boundary.off_because,
+            )
+
     def _breaker_changed(self) -> None:
         """The breaker changed, perhaps by assignment in another thread: the delivery looks again."""
-        events = self.circuit_breaker.take_events()
-        for event in events:
-            logger.warning(
-                "circuit breaker: %s -> %s (%s)", event.before.value, event.after.value, event.cause
-            )
-            self.live.happened(
-                "circuit_breaker_changed",
-                {"before": event.before.value, "after": event.after.value, "cause": event.cause},
-            )
-            observers = self.parts.observers
-            if observers.breaker_changed:
-                observers.tell(observers.breaker_changed, change=event)
+        if (
+            not self._is_telling_of_the_breaker
+        ):  # an observer may move the breaker: it is told in this same loop
+            self._is_telling_of_the_breaker = True
+            try:
+                self._tell_of_the_breaker()
+            finally:
+                self._is_telling_of_the_breaker = False
         loop = self._loop
         if loop is None or loop.is_closed():
             return
@@ -506,6 +555,26 @@ class UpdatePipeline(Queueing):
         else:
             with contextlib.suppress(RuntimeError):  # closed meanwhile
                 loop.call_soon_threadsafe(self._delivery.breaker_changed)
+
+    def _tell_of_the_breaker(self) -> None:
+        observers = self.parts.observers
+        for _ in range(MAX_BREAKER_ROUNDS):
+            events = self.circuit_breaker.take_events()
+            if not events:
+                return
+            for event in events:
+                self.live.happened(
+                    "circuit_breaker_changed",
+                    {"before": event.before.value, "after": event.after.value, "cause": event.cause},
+                )
+                logger.warning(
+                    "circuit breaker: %s -> %s (%s)",
+                    event.before.value,
+                    event.after.value,
+                    one_line(event.cause),
+                )
+                if observers.breaker_changed:
+                    observers.tell(observers.breaker_changed, change=event)
 
 
 async def end_task(task: asyncio.Task[None], timeout_s: float = 2.0) -> None:

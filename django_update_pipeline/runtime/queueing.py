@@ -10,6 +10,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 from collections.abc import Callable, Iterable
+from inspect import isawaitable
 from typing import Any
 
 import msgspec
@@ -19,11 +20,13 @@ from ..core.batching import BatchProcessor
 from ..core.codec import NULL, encode_object, split_object
 from ..core.config import PipelineConfig
 from ..core.messages import UNSET, Channels, JSONObject, Load, UpdateKind, UpdateMessage, UpdatePriority
-from ..core.names import unsafe_text, valid_agent_id, valid_channel_name
+from ..core.names import error_text, unsafe_text, valid_agent_id, valid_channel_name
 from ..core.ports import Clock, Router
 from ..core.session import SYSTEM_CHANNEL, SYSTEM_EVENT
 from ..core.store import Store
 from ..exceptions import InvalidUpdate, PipelineFull, UpdateNotDelivered, UpdatePipelineError
+from .boundary import discard
+from .containment import Containment
 from .delivery import Delivery
 from .dispatcher import Dispatcher
 from .ingress import Ingress
@@ -86,7 +89,7 @@ class Queueing:
         """Whether the pipeline delivers."""
         raise AssertionError("UpdatePipeline has it")
 
-    def _prepare_queueing(self, router: Router | None, defer: Defer | None) -> None:
+    def _prepare_queueing(self, router: Router | None, defer: Defer | None, containment: Containment) -> None:
         """Binds once what the hot path needs."""
         config = self.config
         self.defer = defer
@@ -99,6 +102,7 @@ class Queueing:
         self._monotonic = self.clock.monotonic
         self._time = self.clock.time
         self._route = router.route if router is not None else None
+        self._router = containment.of_part("router", router) if router is not None else None
         self._default_channels: Channels = (config.default_channel,)
         self._kinds = dict.fromkeys(config.state_types, _REPLACE)
         self._kinds |= {"state_patch": _MERGE, "state_removed": _REMOVE}
@@ -524,12 +528,35 @@ class Queueing:
 
     def _routed(self, agent_id: str, update_type: str) -> Channels:
         """Where the router sends an update; nowhere where it fails, and the update dies of it, seen by all."""
-        assert self._route is not None
+        route, boundary = self._route, self._router
+        assert route is not None
+        assert boundary is not None
+        if boundary.is_off:
+            return Unroutable.because(f"{boundary} is switched off: {boundary.off_because}")
+        token = boundary.enter()
         try:
-            routed = self._route(agent_id, update_type)
-            return self._default_channels if routed is None else self._channels(agent_id, update_type, routed)
-        except Exception as error:  # the router is a plugin's: its failure is not the caller's
-            return Unroutable.because(f"{type(error).__name__}: {error}")
+            before = token[0]
+            if before is not None and before[0] is boundary:
+                raise RecursionError("it queued an update that it is to route itself")
+            routed = route(agent_id, update_type)
+            if type(routed) is not tuple and isawaitable(routed):
+                discard(routed)
+                raise TypeError("it returned an awaitable: it must be a plain function")
+            channels = (
+                self._default_channels if routed is None else self._channels(agent_id, update_type, routed)
+            )
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # the router is a plugin's: its failure is not the caller's
+            failure = error
+        else:
+            if boundary.failures_in_row:
+                boundary.passed()
+            return channels
+        finally:
+            boundary.leave(token)
+        boundary.failed(failure, agent_id)
+        return Unroutable.because(f"{boundary.part}: {error_text(failure)}")
 
 
 def _laid_over(state: dict[str, bytes | None], update: UpdateMessage) -> dict[str, bytes | None]:

@@ -24,6 +24,9 @@ inputs = st.builds(
     oldest_wait_s=st.floats(0, 10),
     loop_stall_s=st.floats(0, 10),
     account_difference=st.integers(-2, 2),
+    parts_blocking=st.lists(st.just("a part blocks."), max_size=2).map(tuple),
+    parts_off=st.lists(st.just("a part is off."), max_size=2).map(tuple),
+    parts_failing=st.lists(st.just("a part fails."), max_size=2).map(tuple),
     plugin_checks=st.lists(st.builds(PluginCheck, st.just("a"), st.booleans()), max_size=4).map(tuple),
 )
 WORSE = [

@@ -62,6 +62,13 @@ TROUBLES = [
         {"plugin_checks": (PluginCheck("disk", False),)},
         ["disk: its health check failed"],
     ),
+    ("plugin_blocking", {"parts_blocking": ("load x of plugin shop blocks.",)}, ["load x of plugin shop"]),
+    ("plugin_off", {"parts_off": ("router R of plugin shop is off.",)}, ["router R of plugin shop is off."]),
+    (
+        "plugin_failing",
+        {"parts_failing": ("observer o of plugin shop fails.",)},
+        ["observer o of plugin shop"],
+    ),
     ("dead_letters", {"dead_letter_count": 3}, ["3 dead letters", "replay or clear"]),
 ]
 POINTS = {row.name: row.points for row in DEDUCTIONS}
