@@ -19,7 +19,7 @@ from typing import Any
 from asgiref.sync import sync_to_async
 from django.conf import settings
 
-from .core.codes import FORBIDDEN, INTERNAL_ERROR, LOGIN_REQUIRED, UNKNOWN_PATH
+from .core.codes import FORBIDDEN, INTERNAL_ERROR, LOGIN_REQUIRED, SERVER_STOPPING, UNKNOWN_PATH
 from .core.commands import COMMANDS
 from .core.origin import LOCAL_HOSTS, Refused, check_handshake
 from .permissions import may_operate_now, may_view_now
@@ -33,7 +33,7 @@ from .runtime.socket import (
     first_message,
     refuse,
 )
-from .service import get_update_pipeline, served_at, start_serving, stop_serving
+from .service import get_update_pipeline, is_ending, served_at, start_serving, stop_serving
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +77,9 @@ class WebSocketDoor:
         except Exception:  # the door's boundary: this socket is refused, the server goes on
             logger.exception("a socket could not be let in")
             await refuse(send, INTERNAL_ERROR)
+            return
+        if is_ending(pipeline):
+            await refuse(send, SERVER_STOPPING)
             return
         client = SocketClient(pipeline.websocket_manager.new_connection_id(), user)
         if not self.admin:
@@ -132,7 +135,7 @@ class UpdatePipelineApplication:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 try:
-                    await start_serving(get_update_pipeline())
+                    await start_serving(get_update_pipeline(), has_lifespan=True)
                 except Exception as error:
                     logger.exception("the pipeline could not be started")
                     await send(

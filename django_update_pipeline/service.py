@@ -24,6 +24,7 @@ from .exceptions import ActionRefused
 from .runtime.operations import carry_out
 from .runtime.pipeline import UpdatePipeline
 from .runtime.socket import SocketClient
+from .runtime.termination import Termination
 
 #: So many addresses of this process are remembered.
 MAX_ADDRESSES = 8
@@ -36,6 +37,7 @@ _pipeline: UpdatePipeline | None = None
 _starting: set[asyncio.Future[None]] = set()
 _addresses: set[tuple[str, int, str]] = set()
 _control: WeakKeyDictionary[UpdatePipeline, ControlServer] = WeakKeyDictionary()
+_terminations: WeakKeyDictionary[UpdatePipeline, Termination] = WeakKeyDictionary()
 
 
 def get_update_pipeline() -> UpdatePipeline:
@@ -67,8 +69,13 @@ async def start_update_pipeline_service() -> UpdatePipeline:
     return pipeline
 
 
-async def start_serving(pipeline: UpdatePipeline) -> None:
-    """Starts a pipeline in a process that serves clients, with its control socket. Idempotent, cheap when it runs."""
+async def start_serving(pipeline: UpdatePipeline, *, has_lifespan: bool = False) -> None:
+    """Starts a pipeline in a process that serves clients, with its control socket. Idempotent, cheap when it runs.
+
+    `has_lifespan` says that the server will call for `stop_serving` by itself.
+    """
+    if is_ending(pipeline):
+        return
     was_running = (
         pipeline.is_running
     )  # perhaps by `start_update_pipeline_service`, which opens no control socket
@@ -79,6 +86,7 @@ async def start_serving(pipeline: UpdatePipeline) -> None:
         starting.add_done_callback(_starting.discard)
         await asyncio.shield(starting)
     pipeline.live.start()
+    _hear_sigterm(pipeline, has_lifespan)
     if not pipeline.config.control or pipeline is not _pipeline:
         return
     server = _control.get(pipeline)
@@ -97,10 +105,35 @@ def served_at(server: tuple[str, int | None] | None, path: str) -> None:
 
 async def stop_serving(pipeline: UpdatePipeline) -> None:
     """The opposite: drains and stops."""
+    termination = _terminations.get(pipeline)
+    if termination is not None and not termination.has_begun:
+        del _terminations[pipeline]
+        termination.remove()
     server = _control.pop(pipeline, None)
     if server is not None:
         await server.stop()
     await pipeline.stop()
+
+
+def is_ending(pipeline: UpdatePipeline) -> bool:
+    """Whether the process was told to end: its doors let nobody in any more, and nothing is started again."""
+    termination = _terminations.get(pipeline)
+    return termination is not None and termination.has_begun
+
+
+def _hear_sigterm(pipeline: UpdatePipeline, has_lifespan: bool) -> None:
+    """Tells the clients as soon as the process is told to end, and drains where no lifespan would."""
+    if pipeline in _terminations or pipeline is not _pipeline or not pipeline.config.stop_on_sigterm:
+        return
+
+    async def wind_up() -> None:
+        if has_lifespan:
+            await pipeline.see_off()
+        else:
+            await stop_serving(pipeline)
+
+    _terminations[pipeline] = Termination(wind_up, comes_first=not has_lifespan)
+    _terminations[pipeline].install()
 
 
 def control_handlers(pipeline: UpdatePipeline) -> dict[str, Callable[..., Awaitable[Any]]]:

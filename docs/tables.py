@@ -35,6 +35,7 @@ from django_update_pipeline.core.codes import CLOSE_CODES, CODES  # noqa: E402
 from django_update_pipeline.core.commands import COMMANDS, LIVE_EVENTS, Params  # noqa: E402
 from django_update_pipeline.core.health import DEDUCTIONS, UNREADY, HealthInput, PluginCheck  # noqa: E402
 from django_update_pipeline.core.part_kinds import KINDS, PartKind  # noqa: E402
+from tests.servers import kinds as served  # noqa: E402
 
 PART = re.compile(r"(<!-- drawn: (?P<name>[a-z_]+) -->\n)(?P<text>.*?)(<!-- end -->)", re.DOTALL)
 
@@ -275,6 +276,34 @@ def hooks() -> str:
         text = inspect.cleandoc(function.__doc__ or "")
         parts.append(f"### {name}({arguments})\n\nWhat counts: {answers}.\n\n{text}\n")
     return "\n" + "\n".join(parts) + "\n"
+
+
+@draws
+def servers() -> str:
+    """What is the same and what differs on the servers that the tests run on."""
+
+    def rows() -> Iterator[tuple[object, ...]]:
+        for kind in served.KINDS:
+            yield (
+                kind.name,
+                f"`{kind.start_line}`",
+                "lifespan" if kind.has_lifespan else "first request or socket",
+                "seen: `send()` waits" if kind.send_waits else "not seen",
+                "found by pings" if kind.pings else "found when a write fails",
+                " or ".join(map(str, kind.codes_at_end)),
+                kind.limits,
+            )
+
+    head = (
+        "server",
+        "start it with",
+        "the pipeline starts with",
+        "slow clients",
+        "dead ones",
+        "code at SIGTERM",
+        "set",
+    )
+    return _table(head, rows())
 
 
 def drawn(text: str) -> str:

@@ -3,6 +3,7 @@
 - With ``CI=true`` nothing may skip: a missing tool is a failure there, elsewhere a skip that names the mend.
 - Without Channels, modules that import it (or our rooms that need it) and tests marked ``channels`` are left
   out, not skipped. In CI that is allowed only where ``UPDATE_PIPELINE_WITHOUT_CHANNELS=1`` says it is meant.
+- Tests marked ``long`` are left out, not skipped, unless ``UPDATE_PIPELINE_LONG=1``.
 - ``UPDATE_PIPELINE_WITHOUT_BROWSER=1`` leaves out the modules that drive a browser; ``tox -e e2e`` runs them.
 """
 
@@ -21,6 +22,7 @@ import pytest
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 HAS_CHANNELS = find_spec("channels") is not None
 WITHOUT_CHANNELS_IS_MEANT = os.environ.get("UPDATE_PIPELINE_WITHOUT_CHANNELS") == "1"
+LONG_IS_MEANT = os.environ.get("UPDATE_PIPELINE_LONG") == "1"
 WITHOUT_BROWSER_IS_MEANT = os.environ.get("UPDATE_PIPELINE_WITHOUT_BROWSER") == "1"
 NEEDS_CHANNELS = (
     "channels",
@@ -59,12 +61,11 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if HAS_CHANNELS:
-        return
-    out = [item for item in items if item.get_closest_marker("channels")]
+    left_out = ["channels"] * (not HAS_CHANNELS) + ["long"] * (not LONG_IS_MEANT)
+    out = [item for item in items if any(map(item.get_closest_marker, left_out))]
     if out:
         config.hook.pytest_deselected(items=out)
-        items[:] = [item for item in items if not item.get_closest_marker("channels")]
+        items[:] = [item for item in items if item not in out]
 
 
 def pytest_report_header() -> str | None:

@@ -134,6 +134,7 @@ class PipelineConfig(_Section, frozen=True):
     database: str = "default"
     on_commit: bool = True
     control: bool = True
+    stop_on_sigterm: bool = True
     stop_timeout_s: PositiveFloat = 10.0
     transport_timeout_s: PositiveFloat = 5.0
     batching: BatchingConfig = BatchingConfig()

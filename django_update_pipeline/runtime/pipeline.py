@@ -385,6 +385,15 @@ class UpdatePipeline(Queueing):
             self.parts.observers.tell(self.parts.observers.stopped, pipeline=self, report=report)
             return report
 
+    async def see_off(self) -> None:
+        """Delivers what waits, for `stop_timeout_s` at most, and closes all connections; the pipeline runs on."""
+        deadline = self.clock.monotonic() + self.config.stop_timeout_s
+        # Asked, not told: it happens once, at the end.
+        while any(self.batch_processor.get_pending_count().values()) and self.clock.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+        await self.websocket_manager.caught_up(min(1.0, max(0.05, deadline - self.clock.monotonic())))
+        await self.websocket_manager.close_all()
+
     async def _wind_up(self, deadline: float) -> bool:
         """Delivers what waits until the deadline; True if that was in time."""
         await self._sources.stop()

@@ -65,6 +65,7 @@ class Socket:
             else None
         )
         self._refused = 0
+        self._is_receiving = self._is_let_go = False
         self.connection: Connection
 
     def greeting(self) -> str:
@@ -83,7 +84,12 @@ class Socket:
             return
         await send({"type": "websocket.accept", "subprotocol": subprotocol})
 
+        reader = asyncio.current_task()
+
         async def close(code: CloseCode) -> None:
+            self._is_let_go = True
+            if self._is_receiving and reader is not None:
+                reader.cancel()  # granian writes no close while somebody waits in `receive`
             await send({"type": "websocket.close", "code": code.code, "reason": code.reason})
 
         channels = (self.pipeline.config.default_channel,) if self.is_subscriber else None
@@ -95,10 +101,36 @@ class Socket:
         finally:
             await manager.drop(self.connection)
 
+    async def _receive(self, receive: Receive) -> Mapping[str, Any]:
+        """The client's next message, or `websocket.disconnect` once a close of ours is out."""
+        if not self._is_let_go:
+            self._is_receiving = True
+            try:
+                return await receive()
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if not self._is_let_go or task is None or task.uncancel():
+                    raise
+            finally:
+                self._is_receiving = False
+        await self._gone(receive)
+        return {"type": "websocket.disconnect"}
+
+    async def _gone(self, receive: Receive) -> None:
+        """Waits until a close is written and answered. Who does not answer is cut by the server on our return."""
+        if self.connection.task is not None:
+            await asyncio.wait([self.connection.task])  # bounded by `close_timeout_s`
+        try:
+            async with asyncio.timeout(self.pipeline.config.connections.close_timeout_s):
+                while (await receive())["type"] != "websocket.disconnect":
+                    pass
+        except TimeoutError:
+            pass
+
     async def _read(self, receive: Receive) -> None:
         connection = self.connection
         while True:
-            message = await receive()
+            message = await self._receive(receive)
             kind = message["type"]
             if kind == "websocket.disconnect":
                 return

@@ -1,0 +1,106 @@
+"""What the tests can ask of a running server, by actions: from a logged-in client, or over the control socket."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import threading
+import time
+from typing import Any
+
+from django_update_pipeline import UpdatePriority, get_update_pipeline, hookimpl
+from django_update_pipeline.core.codes import CLOSE_CODES
+from django_update_pipeline.exceptions import ActionRefused
+
+
+@hookimpl
+def handle_action(client: Any, agent_id: str, action: str, params: dict[str, Any]) -> Any:
+    """Runs in Django's thread, so most of what is asked for here is queued from another thread than the loop's."""
+    act = ACTIONS.get(action)
+    return None if act is None else act(agent_id, **params)
+
+
+def _state(agent_id: str, **data: Any) -> str:
+    """A state, and waits until it is delivered."""
+    pipeline = get_update_pipeline()
+    assert pipeline._loop is not None
+    published = asyncio.run_coroutine_threadsafe(pipeline.publish(agent_id, data=data), pipeline._loop)
+    published.result(10)
+    return "delivered"
+
+
+def _events(agent_id: str, count: int, first: int = 0, channels: list[str] | None = None) -> str:
+    """Numbered events, each after a state with the same number."""
+    pipeline = get_update_pipeline()
+    for n in range(first, first + count):
+        pipeline.queue_agent_update(agent_id, "state_change", {"n": n})
+        pipeline.queue_agent_update(
+            agent_id, "counted", {"n": n}, UpdatePriority(n % 4 if n % 7 == 0 else 2), channels=channels
+        )
+    return "queued"
+
+
+def _flood(agent_id: str, agents: int, rounds: int, size: int) -> str:
+    """Many states from a thread, one round after the other is delivered: more than sockets' buffers hold."""
+
+    def queue() -> None:
+        pipeline = get_update_pipeline()
+        for n in range(rounds):
+            for agent in range(agents):
+                pipeline.queue_agent_update(f"{agent_id}_{agent}", data={"n": n, "fill": "x" * size})
+            while any(pipeline.batch_processor.get_pending_count().values()):
+                time.sleep(0.001)
+
+    threading.Thread(target=queue, name="flood").start()
+    return "queued"
+
+
+def _close(agent_id: str, code: int) -> str:
+    """Closes the connection whose id `agent_id` is, as the package would for that reason."""
+    pipeline = get_update_pipeline()
+    connection = pipeline.websocket_manager.connections.get(agent_id)
+    if connection is None:
+        raise ActionRefused("no such connection")
+    (chosen,) = (one for one in CLOSE_CODES if one.code == code)
+    assert pipeline._loop is not None
+    pipeline._loop.call_soon_threadsafe(connection.close, chosen)
+    return "closing"
+
+
+def _hang(agent_id: str) -> str:
+    """From now on the transport answers nothing, and something waits for it."""
+    pipeline = get_update_pipeline()
+
+    async def never(publication: Any) -> None:
+        await asyncio.Event().wait()
+
+    pipeline.transport.publish = never  # type: ignore[method-assign]
+    pipeline.queue_agent_update(agent_id, data={"stuck": True})
+    return "hanging"
+
+
+def _census(agent_id: str) -> Any:
+    """What this process holds, as an answer that refuses: the only way to say more than yes."""
+    gc.collect()
+    pipeline = get_update_pipeline()
+    loop = pipeline._loop
+    assert loop is not None
+    tasks = [task.get_name() for task in asyncio.all_tasks(loop)]
+    raise ActionRefused(
+        "{"
+        f'"pid": {os.getpid()}, "connections": {pipeline.websocket_manager.get_connection_count()}, '
+        f'"tasks": {len(tasks)}, "writers": {tasks.count("update-pipeline-writer")}, '
+        f'"threads": {threading.active_count()}, "descriptors": {len(os.listdir("/proc/self/fd"))}'
+        "}"
+    )
+
+
+ACTIONS = {
+    "state": _state,
+    "events": _events,
+    "flood": _flood,
+    "close": _close,
+    "hang": _hang,
+    "census": _census,
+}
