@@ -10,6 +10,7 @@ drawn part is solved by drawing again.
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import re
 import sys
@@ -68,6 +69,21 @@ WORST = HealthInput(
     plugin_checks=(PluginCheck("radio", False, "the antenna is down: put it up."),),
 )
 
+
+#: Every Django command has these.
+DJANGOS_OPTIONS = frozenset(
+    {
+        "--help",
+        "--version",
+        "--verbosity",
+        "--settings",
+        "--pythonpath",
+        "--traceback",
+        "--no-color",
+        "--force-color",
+        "--skip-checks",
+    }
+)
 
 DRAWN: dict[str, Callable[[], str]] = {}
 
@@ -144,6 +160,48 @@ def admin_commands() -> str:
 def checks() -> str:
     """The ids of the system checks."""
     return _table(("id", "meaning", "looked for"), ((f"`{i}`", text, when) for i, text, when in catalogue()))
+
+
+@draws
+def management_commands() -> str:
+    """Every management command: what it does, and its options, from its own parser."""
+    from importlib import import_module
+    from pkgutil import iter_modules
+
+    from django_update_pipeline.management import commands
+
+    parts = []
+    for name in sorted(module.name for module in iter_modules(commands.__path__)):
+        command = import_module(f"{commands.__name__}.{name}").Command(no_color=True)
+        parser = command.create_parser("manage.py", name)
+        text = " ".join(f"{parser.description} {_sentence(parser.epilog)}".split())
+        parts.append(f"## {name}\n\n{text}\n\n{_options(parser)}")
+    return "\n" + "\n".join(parts) + "\n"
+
+
+def _sentence(text: str | None) -> str:
+    return f"{text[0].upper()}{text[1:].rstrip('.')}." if text else ""
+
+
+def _options(parser: argparse.ArgumentParser, before: str = "") -> str:
+    """A table of a parser's own options, Django's left out, then those of its subcommands."""
+    rows, rest = [], ""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            about = {choice.dest: choice.help for choice in action._choices_actions}
+            for name, child in action.choices.items():
+                rest += f"`{before}{name}`: {about[name]}.\n\n{_options(child, f'{before}{name} ')}\n"
+        elif action.help != argparse.SUPPRESS and not set(action.option_strings) & DJANGOS_OPTIONS:
+            value = "" if action.nargs == 0 else f" {action.metavar or action.dest.upper()}"
+            names = ", ".join(action.option_strings) or (action.metavar or action.dest)
+            label = f"{names}{value if action.option_strings else ''}"
+            text = (action.help or "").replace("%(default)s", str(action.default))
+            rows.append((f"`{label}`", text))
+    return (
+        (_table(("option", "meaning"), iter(rows)) if rows else "")
+        + rest.rstrip("\n")
+        + ("\n" if rest else "")
+    )
 
 
 @draws

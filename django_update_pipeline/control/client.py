@@ -57,8 +57,8 @@ _decode_answer = msgspec.json.Decoder(_Answer).decode
 class ControlClient:
     """One connection to one running server; a context manager. Synchronous, for one thread.
 
-    `pid` is the server's process, `has_answered` whether it has greeted yet (a stopped or stuck one has not),
-    `commands` what it then said it takes. `timeout_s` bounds each call.
+    `pid` is the server's process and `path` its socket, `has_answered` whether it has greeted yet (a stopped or
+    stuck one has not), `commands` what it then said it takes. `timeout_s` bounds each call.
     """
 
     def __init__(self, connection: socket.socket, pid: int, timeout_s: float) -> None:
@@ -67,6 +67,10 @@ class ControlClient:
         self.commands: tuple[str, ...] = ()
         self.has_answered = False
         self._connection = connection
+        try:
+            self.path = str(connection.getpeername())
+        except OSError:  # it went away in this moment; the first call says so
+            self.path = ""
         self._received = bytearray()
         self._searched = 0
         self._last_id = 0
@@ -100,9 +104,7 @@ class ControlClient:
             raise ControlTimeout(
                 f"no server answered within {timeout_s} s (pid {pids}): is it stopped or stuck?"
             )
-        which = project if pid is None else f"{project} with pid {pid}"
-        text = f"no running server of {which} for user {os.getuid()}: start one, or run this as its user"
-        raise ServerUnreachable("; ".join([text, *passed_over]))
+        raise ServerUnreachable("; ".join([cls._none_runs(project, pid), *passed_over]))
 
     @classmethod
     def connect_all(cls, project: str | None = None, timeout_s: float = 5.0) -> list[ControlClient]:
@@ -111,7 +113,24 @@ class ControlClient:
         Those that did not answer are in the list too (`has_answered` is False), so they can be reported. An
         empty list means that none runs. Close each client.
         """
-        return cls._greet(project_key() if project is None else project, timeout_s, None, enough=None)[0]
+        return cls.discover(project, timeout_s)[0]
+
+    @classmethod
+    def discover(
+        cls, project: str | None = None, timeout_s: float = 5.0, pid: int | None = None
+    ) -> tuple[list[ControlClient], list[str]]:
+        """`connect_all`, perhaps for one process only, and sentences on what was passed over.
+
+        If none runs, the first of them says so.
+        """
+        project = project_key() if project is None else project
+        clients, passed_over = cls._greet(project, timeout_s, pid, enough=None)
+        return clients, passed_over if clients else [cls._none_runs(project, pid), *passed_over]
+
+    @staticmethod
+    def _none_runs(project: str, pid: int | None) -> str:
+        which = project if pid is None else f"{project} with pid {pid}"
+        return f"no running server of {which} for user {os.getuid()}: start one, or run this as its user"
 
     @classmethod
     def _greet(

@@ -124,6 +124,9 @@ COMMANDS: Final[Mapping[str, Command]] = MappingProxyType(
         "get_metrics": Command(
             "performance_metrics", NoParams, False, "Counters, latencies and the account."
         ),
+        "get_status": Command(
+            "status", NoParams, False, "Everything of one process at once, as a screen shows it."
+        ),
         "get_connections": Command(
             "connection_info", ListConnections, False, "Who is connected, and to what."
         ),

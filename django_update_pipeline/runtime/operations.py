@@ -8,6 +8,9 @@ what became of it; never an update's data), tells `observe_operator_command`, an
 from __future__ import annotations
 
 import logging
+import os
+import platform
+import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -103,6 +106,25 @@ def _health(pipeline: UpdatePipeline, params: Params) -> dict[str, Any]:
 
 def _metrics(pipeline: UpdatePipeline, params: Params) -> dict[str, Any]:
     return pipeline.get_performance_metrics()
+
+
+def _status(pipeline: UpdatePipeline, params: Params) -> dict[str, Any]:
+    return {
+        "process": {
+            "pid": os.getpid(),
+            # Read, not imported: the package's front door knows Django's side, this room does not.
+            "version": sys.modules["django_update_pipeline"].__version__,
+            "python": platform.python_version(),
+            "node_id": pipeline.node_id,
+            "epoch": pipeline.store.epoch,
+            "offset": pipeline.store.head,
+        },
+        "health": pipeline.get_health_status(),
+        "metrics": pipeline.get_performance_metrics(),
+        "circuit_breaker": pipeline.circuit_breaker.get_state(),
+        "connections": connection_summary(pipeline),
+        **inventory(pipeline),
+    }
 
 
 def _history(pipeline: UpdatePipeline, params: GetHistory) -> dict[str, Any]:
@@ -268,6 +290,7 @@ _OPERATIONS: dict[str, Callable[[UpdatePipeline, Any], dict[str, Any]]] = {
     "get_health": _health,
     "get_metrics": _metrics,
     "get_connections": _connections,
+    "get_status": _status,
     "get_history": _history,
     "get_plugins": _plugins,
     "list_dead_letters": _list_letters,

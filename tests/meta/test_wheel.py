@@ -104,7 +104,7 @@ def test_the_wheel_states_its_licence_python_and_extras(distributions: tuple[Pat
     assert "License-Expression: MIT" in lines
     assert "Requires-Python: >=3.11" in lines
     extras = {line.removeprefix("Provides-Extra: ") for line in lines if line.startswith("Provides-Extra: ")}
-    assert extras == {"channels", "redis", "prometheus", "cli", "uvicorn", "all"}
+    assert extras == {"channels", "redis", "prometheus", "uvicorn", "all"}
     core = {
         line.split()[1].split(">")[0]
         for line in lines

@@ -60,7 +60,7 @@ def shapes(value: Any, path: str = "") -> set[str]:
 
 
 #: The page shows these in part only: they have tables of their own.
-IN_PART = {"health_status", "performance_metrics", "circuit_breaker_reset", "circuit_breaker_held"}
+IN_PART = {"health_status", "performance_metrics", "circuit_breaker_reset", "circuit_breaker_held", "status"}
 
 
 @in_virtual_time
