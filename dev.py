@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -71,7 +72,11 @@ def run(arguments: list[str]) -> None:
             fail(f"cannot listen on {where} ({error.strerror}). Choose a port: dev.py run --port 8011")
     # Not .venv: tox keeps a file of that name.
     scripts = environment(".venv-run", ["--editable", ".[channels,uvicorn]"])
-    print(f"The villa opens on http://{options.host}:{options.port}/ (Ctrl-C closes it)", flush=True)
+    # A key for this run, which only this terminal shows: it opens the pipeline's page for staff.
+    key = os.environ.setdefault("DATING_SHOW_OPERATOR_KEY", secrets.token_urlsafe(16))
+    site = f"http://{f'[{options.host}]' if ':' in options.host else options.host}:{options.port}/"
+    print(f"The villa opens on {site} (Ctrl-C closes it)", flush=True)
+    print(f"Its staff page:    {site}operator/{key}/", flush=True)
     command = [str(scripts / "python"), "-m", "uvicorn", "dating_show.asgi:application"]
     command += ["--host", options.host, "--port", str(options.port), "--log-level", "warning"]
     # Deflate would compress every frame once per client; a browser tab left open must not hold up Ctrl-C.

@@ -18,10 +18,15 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.http import HttpRequest
+from django.urls import get_script_prefix
 
+from .conf import read_settings
 from .core.codes import FORBIDDEN, INTERNAL_ERROR, LOGIN_REQUIRED, SERVER_STOPPING, UNKNOWN_PATH
 from .core.commands import COMMANDS
+from .core.config import PipelineConfig
 from .core.origin import LOCAL_HOSTS, Refused, check_handshake
+from .exceptions import ConfigurationError
 from .permissions import may_operate_now, may_view_now
 from .runtime.admin_socket import AdminSocket
 from .runtime.pipeline import UpdatePipeline
@@ -41,7 +46,8 @@ Scope = dict[str, Any]
 #: Any ASGI application; frameworks type its messages in their own ways.
 ASGIApplication = Callable[[Any, Any, Any], Awaitable[None]]
 
-DEFAULT_PATH = "ws/updates/"
+#: Where an HTTP request's scope says at which path the application that it came through serves the sockets.
+PATH_KEY = "update_pipeline.path"
 
 
 class WebSocketDoor:
@@ -94,12 +100,12 @@ class UpdatePipelineApplication:
     """Wraps an ASGI application: our sockets at `path` and `path + "admin/"`, lifespan, the rest as before."""
 
     def __init__(
-        self, app: ASGIApplication, path: str = DEFAULT_PATH, websocket: ASGIApplication | None = None
+        self, app: ASGIApplication, path: str | None = None, websocket: ASGIApplication | None = None
     ) -> None:
         self.app = app
         self.websocket = websocket
         self._has_failed = False
-        base = "/" + path.strip("/") + "/"
+        self.path = base = _absolute(path or _path_of_settings())
         self.doors = {base: WebSocketDoor(), f"{base}admin/": WebSocketDoor(admin=True)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: SendMessage) -> None:
@@ -118,7 +124,9 @@ class UpdatePipelineApplication:
                 await refuse(send, UNKNOWN_PATH)
         else:
             await self._start_if_possible()
-            await self.app(scope, receive, send)
+            # Our pages learn from it where our sockets are, under whatever prefix the server mounts us.
+            path = scope.get("root_path", "").rstrip("/") + self.path
+            await self.app({**scope, PATH_KEY: path}, receive, send)
 
     async def _start_if_possible(self) -> None:
         """Pages are served also where the pipeline can't be; its sockets and `manage.py check` say why."""
@@ -150,16 +158,39 @@ class UpdatePipelineApplication:
 
 
 def with_update_pipeline(
-    app: ASGIApplication, path: str = DEFAULT_PATH, *, websocket: ASGIApplication | None = None
+    app: ASGIApplication, path: str | None = None, *, websocket: ASGIApplication | None = None
 ) -> UpdatePipelineApplication:
     """Adds the pipeline's sockets and its life cycle to an ASGI application.
 
     Args:
         app: what serves HTTP, as `get_asgi_application()` returns it.
-        path: where the classic socket is; the admin socket is at `path + "admin/"`.
+        path: where the classic socket is; the admin socket is at `path + "admin/"`. `SOCKET_PATH` of the settings
+            by default.
         websocket: serves sockets at other paths; without it they are refused.
     """
     return UpdatePipelineApplication(app, path, websocket)
+
+
+def admin_socket_path(request: HttpRequest) -> str:
+    """Where the admin socket is, for the page that a request asks for.
+
+    The application that the request came through says it; else (Channels' router, or WSGI beside an ASGI server) the
+    settings do.
+    """
+    scope: Scope = getattr(request, "scope", {})
+    path: str = scope.get(PATH_KEY) or get_script_prefix().rstrip("/") + _absolute(_path_of_settings())
+    return f"{path}admin/"
+
+
+def _absolute(path: str) -> str:
+    return "/" + path.strip("/") + "/"
+
+
+def _path_of_settings() -> str:
+    try:
+        return read_settings().socket_path
+    except ConfigurationError:  # `manage.py check` and the start of the pipeline say what is wrong
+        return PipelineConfig().socket_path
 
 
 def _path(scope: Scope) -> str:

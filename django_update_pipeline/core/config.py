@@ -17,6 +17,7 @@ from ..exceptions import ConfigurationError
 
 Positive = Annotated[int, Meta(ge=1)]
 PositiveFloat = Annotated[float, Meta(gt=0)]
+SocketPath = Annotated[str, Meta(pattern=r"^/?[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*/?\Z")]
 ChannelName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,90}\Z")]
 
 
@@ -121,7 +122,10 @@ class ContainmentConfig(_Section, frozen=True):
 
 
 class PipelineConfig(_Section, frozen=True):
-    """The whole configuration. Everything has a default; `PipelineConfig()` runs."""
+    """The whole configuration. Everything has a default; `PipelineConfig()` runs.
+
+    `socket_path` is where the classic socket is; the admin socket is at `admin/` below it.
+    """
 
     transport: str = "memory"
     plugins: tuple[str, ...] = ()
@@ -135,6 +139,7 @@ class PipelineConfig(_Section, frozen=True):
     on_commit: bool = True
     control: bool = True
     stop_on_sigterm: bool = True
+    socket_path: SocketPath = "ws/updates/"
     stop_timeout_s: PositiveFloat = 10.0
     transport_timeout_s: PositiveFloat = 5.0
     batching: BatchingConfig = BatchingConfig()

@@ -23,6 +23,7 @@ _LABELS: Final = tuple(priority.label for priority in PRIORITIES)
 COLUMNS: Final[tuple[str, ...]] = (
     "timestamp",
     "updates_per_second",
+    "accepted",
     *_PERCENTILES,
     *(f"{label}.{name}" for label in _LABELS for name in _PERCENTILES),
     *(f"{label}.queue_depth" for label in _LABELS),
@@ -62,6 +63,7 @@ class History:
             (
                 round(at, 3),
                 round(metrics["updates_per_second"], 2),
+                metrics["accepted"],
                 *(round(metrics[name], 3) for name in _PERCENTILES),
                 *(round(by_priority[label][name], 3) for label in _LABELS for name in _PERCENTILES),
                 *(depth[label] for label in _LABELS),

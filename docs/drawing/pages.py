@@ -31,6 +31,7 @@ SECTIONS = (
         "howto",
         (
             "howto/deploy",
+            "howto/staff-page",
             "howto/use-with-channels",
             "howto/queue-from-anywhere",
             "howto/write-a-plugin",

@@ -22,6 +22,9 @@ POLICY = "; ".join(
         "base-uri 'none'",
         "form-action 'self'",
         "frame-ancestors 'none'",
+        # No text of an agent becomes markup, also where a script of ours should forget itself.
+        "require-trusted-types-for 'script'",
+        "trusted-types 'none'",
     )
 )
 

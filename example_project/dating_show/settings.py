@@ -5,6 +5,7 @@ Environment:
     DATING_SHOW_SECRET_KEY: the key to sign with; the one below is for the demo only.
     DATING_SHOW_HOSTS: more host names, separated by commas, under which the example may be asked.
     DATING_SHOW_DATABASE: another SQLite file.
+    DATING_SHOW_OPERATOR_KEY: whoever opens /operator/KEY/ becomes the demo operator, who sees /pipeline/dashboard/.
     DATING_SHOW_SIMULATION: "off" keeps the villa empty.
     DATING_SHOW_REDIS_URL: a channel layer on Redis (needs channels-redis), for more than one process.
 """
@@ -28,6 +29,7 @@ DEBUG = os.environ.get("DATING_SHOW_DEBUG", "1").lower() not in ("0", "false", "
 SECRET_KEY = os.environ.get(
     "DATING_SHOW_SECRET_KEY", "demo-only-this-key-is-public-and-protects-nothing-of-yours"
 )
+OPERATOR_KEY = os.environ.get("DATING_SHOW_OPERATOR_KEY", "")
 ALLOWED_HOSTS = [
     "127.0.0.1",
     "localhost",

@@ -1,8 +1,8 @@
-"""The page and its two clicks."""
+"""The page with its clicks, and the pipeline's own pages."""
 
 from __future__ import annotations
 
-from django.urls import path
+from django.urls import include, path
 
 from dating_show import views
 
@@ -10,5 +10,7 @@ urlpatterns = [
     path("", views.villa, name="villa"),
     path("producer/", views.become_producer, name="become_producer"),
     path("producer/leave/", views.leave, name="leave"),
+    path("operator/<str:key>/", views.become_operator, name="become_operator"),
+    path("pipeline/", include("django_update_pipeline.urls")),
     path("favicon.ico", views.favicon),
 ]

@@ -1,15 +1,16 @@
-"""The page of the villa, and the clicks by which a visitor becomes the producer and stops being it."""
+"""The page of the villa, and how a visitor becomes the producer or the operator."""
 
 from __future__ import annotations
 
 from django.contrib.auth import login, logout
-from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponsePermanentRedirect, JsonResponse
 from django.middleware.csrf import get_token
 from django.shortcuts import redirect, render
 from django.templatetags.static import static
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST, require_safe
 
+from dating_show.operator import demo_operator, knows_the_key
 from dating_show.producer import BACKEND, demo_producer, is_producer
 from dating_show.villa import grounds
 from dating_show.villa.simulation import MOODS
@@ -41,6 +42,16 @@ def leave(request: HttpRequest) -> HttpResponse:
     """Logs the visitor out."""
     logout(request)
     return _answer(request, producer=False)
+
+
+@require_GET
+@never_cache
+def become_operator(request: HttpRequest, key: str) -> HttpResponse:
+    """Logs in whoever holds the key that the terminal shows, and leads to the pipeline's page."""
+    if not knows_the_key(key):
+        raise Http404
+    login(request, demo_operator(), backend=BACKEND)
+    return redirect("django_update_pipeline:dashboard")
 
 
 @require_GET

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -160,3 +161,84 @@ def test_the_keyboard_reaches_the_people(open_window: Any) -> None:
     window.expect(".cast-button[aria-pressed=true]").to_have_count(1)
     window.expect("#who-name").to_have_text("Priya Raman")
     assert window.page.locator(".figure-button").first.get_attribute("aria-label")
+
+
+HOSTILE = '"><img src=x onerror="window.hurt=1"><script>window.hurt=2</script>'
+
+
+def hostile_frames() -> list[dict[str, Any]]:
+    """What no server of ours sends: hostile texts and prototypes' names in every place of a state and an event."""
+    state: dict[str, Any] = {
+        "name": HOSTILE,
+        "current_action": HOSTILE,
+        "current_location": HOSTILE,
+        "identity": {
+            "first_name": HOSTILE,
+            "colour": "url(https://evil.example/)",
+            "bio": HOSTILE,
+            "hair": "__proto__",
+        },
+        "emotions": {
+            "mood": HOSTILE,
+            "levels": {"__proto__": 1, HOSTILE: 0.5},
+            "valence": "1",
+            "energy": None,
+        },
+        "relationships": {"__proto__": {"kind": HOSTILE, "hurt": 3}, "constructor": {"kind": "friend"}},
+        "memory": {"recent": [HOSTILE, {"__proto__": {"hurt": 4}}], "reflection": HOSTILE},
+        "personality": {"summary": HOSTILE},
+        "dialogue": {"line": HOSTILE},
+        "position": {"x": 50, "y": 50, "place_label": HOSTILE},
+        "__proto__": {"hurt": 5},
+        "constructor": {"prototype": {"hurt": 6}},
+    }
+    update = {"type": "agent_update", "timestamp": 1.0}
+    event = {
+        "speaker": "__proto__",
+        "speaker_name": HOSTILE,
+        "listener_name": HOSTILE,
+        "text": HOSTILE,
+        "tone": HOSTILE,
+    }
+    return [
+        *(
+            {**update, "agent_id": one, "update_type": "state_change", "data": state}
+            for one in (HOSTILE, "__proto__")
+        ),
+        {**update, "agent_id": HOSTILE, "update_type": "dialogue", "data": event},
+        {**update, "agent_id": "constructor", "update_type": HOSTILE, "data": {"text": HOSTILE}},
+        {
+            "type": "system_notification",
+            "level": HOSTILE.replace(" ", "_"),
+            "message": HOSTILE,
+            "timestamp": 1.0,
+        },
+        {"type": "error", "code": "x", "message": HOSTILE},
+        {"type": "__proto__"},
+    ]
+
+
+def test_hostile_names_and_states_are_shown_and_do_nothing(open_window: Any) -> None:
+    lines: list[Any] = []
+    window = open_window(on_socket=lambda line: lines.append((line, line.connect_to_server())))
+    window.expect(".figure").to_have_count(10)
+    for frame in hostile_frames():
+        lines[0][0].send(json.dumps(frame))
+    window.expect(".figure").to_have_count(12)
+    window.expect(".toast.bad").to_contain_text("<script>")
+    window.page.locator(".cast-button", has_text="<img").first.click()
+    window.expect("#who-name").to_have_text(HOSTILE)
+    window.expect("#fields").to_contain_text("__proto__.hurt")
+    window.expect("#feed").to_contain_text("onerror")
+    found = window.page.evaluate(
+        """() => [window.hurt ?? null, ({}).hurt ?? null, document.querySelectorAll("main img, .toasts img").length]"""
+    )
+    assert found == [None, None, 0]
+    refused = window.page.evaluate(
+        """() => {
+            try { document.body.innerHTML = "<i></i>"; return "taken"; }
+            catch (error) { return error.name; }
+        }"""
+    )
+    assert refused == "TypeError"
+    window.complaints[:] = [text for text in window.complaints if "TrustedHTML" not in text]

@@ -125,6 +125,31 @@ def test_somebody_elses_session_does_not_survive_becoming_the_producer(
     assert page.wsgi_request.user.get_username() == USERNAME
 
 
+@pytest.mark.parametrize("key", ["", "wrong", "ü"])
+def test_without_the_key_nobody_becomes_the_operator(client: Client, settings: Any, key: str) -> None:
+    for configured in ("", "the key of this run"):
+        settings.OPERATOR_KEY = configured
+        assert client.get(f"/operator/{key}/").status_code == 404
+    assert not get_user_model().objects.filter(username="demo_operator").exists()
+
+
+def test_the_key_opens_the_staff_page_and_nothing_else(client: Client, settings: Any) -> None:
+    settings.OPERATOR_KEY = "the-key"
+    assert client.get("/pipeline/dashboard/").status_code == 403
+    assert client.get("/operator/the-key/").headers["Location"] == "/pipeline/dashboard/"
+    page = client.get("/pipeline/dashboard/")
+    assert page.status_code == 200
+    assert 'data-operate="yes"' in page.content.decode()
+    user = get_user_model().objects.get(username="demo_operator")
+    assert user.is_staff
+    assert not user.is_superuser
+    assert not user.has_usable_password()
+    assert {permission.codename for permission in user.user_permissions.all()} == {
+        "view_pipeline",
+        "operate_pipeline",
+    }
+
+
 def test_the_favicon_is_where_browsers_look(client: Client) -> None:
     assert client.get("/favicon.ico").headers["Location"] == "/static/dating_show/rose.svg"
 

@@ -20,6 +20,11 @@ const HAIR_TONES = ["#2b2220", "#5a3a26", "#c79a5b", "#8a4b2e", "#3b3a40"];
 const SKIN_TONES = ["#8d5a3c", "#e7b48f", "#f3cfb3", "#c98e63", "#efc4a0", "#a9714b"];
 const HEX = /^#[0-9a-f]{6}$/i;
 
+/** A colour that may stand in a style: anything else, such as `url(...)`, is a neutral one. */
+export function plainColour(colour) {
+  return typeof colour === "string" && HEX.test(colour) ? colour : "#8a8791";
+}
+
 function pick(list, text, salt) {
   let hash = salt;
   for (const letter of text) hash = (hash * 33 + letter.codePointAt(0)) % 9973;
@@ -39,7 +44,7 @@ export class Face {
     this.element = svg("svg", { viewBox: "0 0 40 40", "aria-hidden": "true" },
       svg("circle", { cx: 20, cy: 20, r: 19.5, fill: "#fbf4e8" }),
       this.head, this.cheeks, this.hair, this.eyes, this.mouth, this.ring);
-    this.setColour("#8a8791");
+    this.setColour(plainColour());
     this.setMood(0.1, 0.6);
   }
 

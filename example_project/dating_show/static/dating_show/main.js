@@ -1,7 +1,7 @@
 /** Joins the parts of the page: what the socket says goes to the map, the feed, the panel and the pulse. */
 
 import { VillaConnection } from "./connection.js";
-import { Face } from "./face.js";
+import { Face, plainColour } from "./face.js";
 import { Feed } from "./feed.js";
 import { Panel } from "./panel.js";
 import { Producer } from "./producer.js";
@@ -22,7 +22,7 @@ const stage = new Stage({ map, layer: part("figures"), flights: part("flights"),
 const producer = new Producer({ connection, agents, chosen: () => panel.agentId, toast });
 
 function colourOf(agentId) {
-  return agents.get(agentId)?.identity?.colour ?? "#8a8791";
+  return plainColour(agents.get(agentId)?.identity?.colour);
 }
 
 function firstName(agentId, fallback) {
