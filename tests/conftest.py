@@ -4,6 +4,7 @@
 - Without Channels, modules that import it (or our rooms that need it) and tests marked ``channels`` are left
   out, not skipped. In CI that is allowed only where ``UPDATE_PIPELINE_WITHOUT_CHANNELS=1`` says it is meant.
 - Tests marked ``long`` are left out, not skipped, unless ``UPDATE_PIPELINE_LONG=1``.
+- So are modules that import a tool which is not installed and not to be had everywhere (``RARE_TOOLS``).
 - ``UPDATE_PIPELINE_WITHOUT_BROWSER=1`` leaves out the modules that drive a browser; ``tox -e e2e`` runs them.
 """
 
@@ -30,17 +31,24 @@ NEEDS_CHANNELS = (
     "django_update_pipeline.consumers",
     "django_update_pipeline.transports.channels",
 )
+# Tools that are not to be had for every system; the dependency groups say where they are.
+RARE_TOOLS = tuple(name for name in ("atheris", "mutmut") if find_spec(name) is None)
 
 
 def _imports_channels(path: Path) -> bool:
     """Whether the module imports, at its top level, something that needs Channels."""
+    return _imports(path, NEEDS_CHANNELS)
+
+
+def _imports(path: Path, needs: tuple[str, ...]) -> bool:
+    """Whether the module imports, at its top level, one of these or something inside it."""
     names: list[str] = []
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return any(name == need or name.startswith(f"{need}.") for name in names for need in NEEDS_CHANNELS)
+    return any(name == need or name.startswith(f"{need}.") for name in names for need in needs)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -54,6 +62,8 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     if not collection_path.match("test_*.py"):
         return None
     if not HAS_CHANNELS and _imports_channels(collection_path):
+        return True
+    if RARE_TOOLS and _imports(collection_path, RARE_TOOLS):
         return True
     if WITHOUT_BROWSER_IS_MEANT and "playwright" in collection_path.read_text(encoding="utf-8"):
         return True

@@ -1,10 +1,12 @@
-"""Hypothesis profiles: `ci` (the default, under a minute for the folder) and `long` (HYPOTHESIS_PROFILE=long)."""
+"""Hypothesis profiles: `ci` (the default, under a minute for the folder), `long` (HYPOTHESIS_PROFILE=long), and
+`mutation`, for `python -m tests.mutation`.
+"""
 
 from __future__ import annotations
 
 import os
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
@@ -18,4 +20,13 @@ settings.register_profile(
     report_multiple_bugs=False,
 )
 settings.register_profile("long", settings.get_profile("ci"), max_examples=5_000, stateful_step_count=80)
+# The same few examples each time: whether a mutant lives must not be a matter of luck, nor of patience.
+settings.register_profile(
+    "mutation",
+    settings.get_profile("ci"),
+    max_examples=15,
+    derandomize=True,
+    database=None,
+    phases=(Phase.explicit, Phase.generate),
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))

@@ -235,3 +235,64 @@ def test_encode_value_takes_any_value():
 def test_fields_keep_odd_names():
     fields = {'a"b': b"1", "\u00e9\n": b'"x"'}
     assert split_object(join_fields(fields)) == fields
+
+
+@pytest.mark.parametrize(
+    ("data", "path", "message"),
+    [
+        (
+            [1],
+            "data",
+            'data of agent \'a\' is list, not a dict: give a JSON object such as {"mood": "happy"}',
+        ),
+        (
+            {"f": object()},
+            "data.f",
+            "data of agent 'a' can't be encoded as JSON at data.f: objects of type object can't be encoded as JSON",
+        ),
+        (
+            {"f": [math.inf]},
+            "data.f[0]",
+            "data of agent 'a' holds inf at data.f[0]: browsers can't parse it, send None or leave it out",
+        ),
+    ],
+)
+def test_what_the_caller_is_told(data, path, message):
+    """Word for word, with the agent and the path as fields."""
+    with pytest.raises(InvalidUpdate) as caught:
+        encode_object(data, "a")
+    assert str(caught.value) == message
+    assert (caught.value.agent_id, caught.value.path) == ("a", path)
+
+
+def test_a_number_in_a_struct_s_own_kind_of_object_is_found():
+    """A Struct's fields are looked through as they are encoded, subclasses of float included."""
+
+    class Holder(msgspec.Struct):
+        inner: object
+
+    with pytest.raises(InvalidUpdate) as caught:
+        encode_object({"f": Holder(Number("nan"))}, "a")
+    assert caught.value.path == "data.f.inner"
+
+
+def test_where_the_walk_itself_gives_up_the_data_is_refused_with_that_word(monkeypatch):
+    from django_update_pipeline.core import codec
+
+    def gives_up(value, path):
+        raise RecursionError
+
+    monkeypatch.setattr(codec, "_not_finite", gives_up)
+    with pytest.raises(InvalidUpdate) as caught:
+        encode_object({"f": None}, "a")
+    assert str(caught.value) == "data of agent 'a' is nested too deeply: lay it out flatter"
+    assert (caught.value.agent_id, caught.value.path) == ("a", "data")
+
+
+def test_the_search_for_the_bad_value_ends_after_forty_levels():
+    data: object = object()
+    for _ in range(60):
+        data = [data]
+    with pytest.raises(InvalidUpdate) as caught:
+        encode_object({"f": data}, "a")
+    assert caught.value.path == "data.f" + "[0]" * 40

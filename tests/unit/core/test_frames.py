@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import pytest
 
@@ -21,39 +22,48 @@ class Safe(str):
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("build", "expected"),
     [
         (
-            frames.agent_update("agent_001", "state_change", '{"mood":"happy"}', NOW),
+            lambda: frames.agent_update("agent_001", "state_change", '{"mood":"happy"}', NOW),
             '{"type":"agent_update","agent_id":"agent_001","update_type":"state_change",'
             '"data":{"mood":"happy"},"timestamp":1623456789.123000}',
         ),
         (
-            frames.system_notification("info", "Rose ceremony starting", NOW),
+            lambda: frames.system_notification("info", "Rose ceremony starting", NOW),
             '{"type":"system_notification","level":"info","message":"Rose ceremony starting",'
             '"timestamp":1623456789.123000}',
         ),
         (
-            frames.connection_established("ws_12345", NOW),
+            lambda: frames.connection_established("ws_12345", NOW),
             '{"type":"connection_established","connection_id":"ws_12345","timestamp":1623456789.123000}',
         ),
-        (frames.subscription_confirmed(("a", "b")), '{"type":"subscription_confirmed","channels":["a","b"]}'),
-        (frames.unsubscription_confirmed(iter(())), '{"type":"unsubscription_confirmed","channels":[]}'),
         (
-            frames.pong(1623456789123, NOW),
+            lambda: frames.subscription_confirmed(("a", "b")),
+            '{"type":"subscription_confirmed","channels":["a","b"]}',
+        ),
+        (
+            lambda: frames.unsubscription_confirmed(iter(())),
+            '{"type":"unsubscription_confirmed","channels":[]}',
+        ),
+        (
+            lambda: frames.pong(1623456789123, NOW),
             '{"type":"pong","timestamp":1623456789123,"server_time":1623456789.123000}',
         ),
-        (frames.pong(None, 0), '{"type":"pong","timestamp":null,"server_time":0.000000}'),
-        (frames.action_queued("a", "move"), '{"type":"action_queued","agent_id":"a","action":"move"}'),
-        (frames.error_frame("no", "forbidden"), '{"type":"error","message":"no","code":"forbidden"}'),
+        (lambda: frames.pong(None, 0), '{"type":"pong","timestamp":null,"server_time":0.000000}'),
         (
-            frames.admin_reply("get_health", {"health_score": 100}, NOW),
+            lambda: frames.action_queued("a", "move"),
+            '{"type":"action_queued","agent_id":"a","action":"move"}',
+        ),
+        (lambda: frames.error_frame("no", "forbidden"), '{"type":"error","message":"no","code":"forbidden"}'),
+        (
+            lambda: frames.admin_reply("get_health", {"health_score": 100}, NOW),
             '{"type":"health_status","data":{"health_score":100},"timestamp":1623456789.123000}',
         ),
     ],
 )
-def test_a_frame_is_compact_with_its_keys_in_the_documented_order(text, expected):
-    assert text == expected
+def test_a_frame_is_compact_with_its_keys_in_the_documented_order(build, expected):
+    assert build() == expected
 
 
 def test_the_admin_socket_says_which_commands_it_takes():
@@ -104,3 +114,24 @@ def test_half_a_surrogate_pair_is_refused(bad):
 def test_a_time_that_is_none_is_refused(bad):
     with pytest.raises(ValueError, match="Unix seconds"):
         frames.agent_update("a", "b", "{}", bad)
+
+
+@pytest.mark.parametrize("seconds", [1e15, -1e15, math.inf, -math.inf, math.nan])
+def test_what_is_no_time_in_unix_seconds_is_refused(seconds):
+    with pytest.raises(ValueError, match=f"^{re.escape(repr(seconds))} is not a time in Unix seconds$"):
+        frames.pong(1, seconds)
+
+
+@pytest.mark.parametrize("seconds", [999999999999999.0, -999999999999999.0, 0.0, 1e-7])
+def test_any_time_a_clock_can_tell_is_sent(seconds):
+    assert json.loads(frames.pong(1, seconds))["server_time"] == pytest.approx(seconds, abs=1e-6)
+
+
+def test_a_report_that_comes_by_itself_says_so():
+    assert frames.live_report("health_status", {"a": 1}, NOW) == (
+        '{"type":"health_status","data":{"a":1},"timestamp":1623456789.123000,"live":true}'
+    )
+    assert frames.admin_report("dead_letter", {"a": [1]}, NOW) == (
+        '{"type":"dead_letter","data":{"a":[1]},"timestamp":1623456789.123000}'
+    )
+    assert frames.admin_report("dead_letter", {}, NOW, 0).endswith('"timestamp":1623456789.123000,"id":0}')

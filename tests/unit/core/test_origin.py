@@ -266,3 +266,49 @@ def test_the_page_that_came_is_told():
     assert check_handshake(raw, HOSTS) == Allowed(Origin("http", "[::1]", 8001))
     assert parse_origin("https://example.com") == Origin("https", "example.com", 443)
     assert parse_origin("app://x") == Origin("app", "x", None)
+
+
+@pytest.mark.parametrize(
+    ("headers", "rule", "reason"),
+    [
+        ([], "host_missing", "no Host header: the request can't be placed"),
+        ([("host", "a"), ("host", "b")], "host_repeated", "2 Host headers: a request has one"),
+        ([("host", "[")], "host_malformed", "Host '[' is not a host's name with an optional port"),
+        (
+            [("host", "evil.example")],
+            "host_not_allowed",
+            "Host 'evil.example' is not in ALLOWED_HOSTS: add it if it is meant",
+        ),
+        (
+            [("host", "example.com"), ("cookie", "a=b")],
+            "origin_missing",
+            "cookies without an Origin: a browser sends both, a program neither",
+        ),
+        (
+            [("host", "example.com"), *[("origin", "http://example.com")] * 3],
+            "origin_repeated",
+            "3 Origin headers: a request has one",
+        ),
+        (
+            [("host", "example.com"), ("origin", "null")],
+            "origin_null",
+            "Origin is null: a sandboxed or local page is nobody's own",
+        ),
+        (
+            [("host", "example.com"), ("origin", "http://")],
+            "origin_malformed",
+            "Origin 'http://' is not scheme://host with an optional port",
+        ),
+    ],
+)
+def test_the_log_is_told_the_rule_and_the_mend(headers, rule, reason):
+    """Word for word: it is all an operator sees of a refused handshake."""
+    raw = [(name.encode(), value.encode()) for name, value in headers]
+    assert check_handshake(raw, HOSTS) == Refused(rule, reason)
+
+
+def test_ports_end_at_65535():
+    assert parse_origin("http://a:65535") == Origin("http", "a", 65535)
+    assert parse_origin("http://a:65536") is None
+    assert judge(("host", "localhost:65535")) == "allowed"
+    assert judge(("host", "localhost:65536")) == "host_malformed"

@@ -256,3 +256,118 @@ def test_the_limits_are_those_of_the_configuration():
     config, limits = ConnectionConfig(), FrameLimits()
     assert (limits.max_frame_bytes, limits.max_depth) == (config.max_frame_bytes, config.max_depth)
     assert limits.max_channels_per_frame == config.max_subscriptions
+
+
+ONE_OF = "subscribe, unsubscribe, ping, agent_action"
+POSITION = '{"type":"subscribe","channels":["a"],"since":'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"\xff", "the frame is not valid UTF-8: encode its text as UTF-8"),
+        ("x" * 65537, "the frame has more than 65536 bytes, the limit is 65536: send less at a time"),
+        ("\u00e9" * 32769, "the frame has 65538 bytes, the limit is 65536: send less at a time"),
+        ("\ufeff{}", "the frame is not JSON: the frame begins with a byte order mark: leave it out"),
+        ("{", "the frame is not JSON: Input data was truncated"),
+        ("1e400", "a number is too large for a double: send it as a string"),
+        ("[" * 33, "the frame is nested deeper than 32 levels: flatten it"),
+        ("null", 'the frame is missing or null: send an object such as {"type": "ping"}'),
+        ("true", 'the frame is a boolean: send an object such as {"type": "ping"}'),
+        ("7", 'the frame is a number: send an object such as {"type": "ping"}'),
+        ("7.5", 'the frame is a number: send an object such as {"type": "ping"}'),
+        ('"a"', 'the frame is a string: send an object such as {"type": "ping"}'),
+        ("[]", 'the frame is an array: send an object such as {"type": "ping"}'),
+        ('{"type":{}}', f"the frame's type is an object: send one of {ONE_OF} as a string"),
+        ('{"type":"x"}', f"type 'x' is not known: send one of {ONE_OF}"),
+        ('{"type":"ping","b":{"a":1.5,"a":2}}', "an object names the key 'a' twice: send it once"),
+        (
+            '{"type":"ping","timestamp":-9007199254740993}',
+            "the integer -9007199254740993 is beyond 2**53, where JavaScript rounds: send it as a string",
+        ),
+        (
+            '{"type":"ping","timestamp":' + "9" * 30 + "}",
+            f"the integer {'9' * 30} is beyond 2**53, where JavaScript rounds: send it as a string",
+        ),
+        (
+            '{"type":"ping","timestamp":1' + "0" * 30 + "}",
+            "the integer of 100 bits is beyond 2**53, where JavaScript rounds: send it as a string",
+        ),
+        ('{"type":"ping","timestamp":[]}', "timestamp is an array: send a number or a string"),
+        (action(agent_id=1), "agent_id is a number: send a string"),
+        (action(action=None), "action is missing or null: send a string"),
+        (action(params=[]), "params is an array: send an object, or leave it out"),
+        (
+            action(agent_id="a\n"),
+            "agent_id 'a\\n' is not allowed: send 1 to 200 characters, no control characters, "
+            "no name such as __proto__",
+        ),
+        (
+            action(action="a\n"),
+            "action 'a\\n' is not allowed: send 1 to 90 characters, no control characters",
+        ),
+        ('{"type":"subscribe","channels":{}}', 'channels is an object: send an array such as ["news"]'),
+        ('{"type":"subscribe","channels":["a",2]}', "channels[1] is a number: send the channel's name"),
+        (
+            json.dumps({"type": "subscribe", "channels": ["a"] * 101}),
+            "channels has 101 names, the limit is 100: split it",
+        ),
+        (POSITION + "[]}", 'since is an array: send {"channel": {"epoch", "offset"}}'),
+        (
+            POSITION + '{"a":{"epoch":"e","offset":-1}}}',
+            "since of 'a' has a negative offset: send 0",
+        ),
+        (
+            POSITION + '{"a":1}}',
+            "since of 'a' is not a position: 'Expected `object`, got `int`'",
+        ),
+        ('{"command":"x","id":true}', "id is a boolean: send a string or an integer, or none"),
+        (json.dumps({"command": "x", "id": "a" * 81}), "id has more than 80 characters: send fewer"),
+    ],
+)
+def test_what_a_refused_client_is_told(text, message):
+    """Word for word: it is all a client's author gets to see."""
+    assert refusal(text).message == message
+
+
+def test_a_depth_limit_beyond_the_stack_is_told_as_such():
+    limits = FrameLimits(max_frame_bytes=10**6, max_depth=10**6)
+    assert (
+        refusal("[" * 200_000, limits).message
+        == "the frame is nested deeper than the parser goes: flatten it"
+    )
+
+
+@pytest.mark.parametrize("beside", ["[],[],[]", "{},[{}],{}", '"[[[[[["', '"\\"[[[["'])
+def test_depth_is_counted_by_what_is_open_at_once(beside):
+    """As deep as allowed, with brackets before, after and in strings; one more is refused."""
+    limits = FrameLimits(max_depth=4)
+    assert decode_client_frame(f'{{"type":"ping","a":[{beside},[[0]],{beside}]}}', limits) == Ping(None)
+    assert refusal(f'{{"type":"ping","a":[{beside},[[[0]]],{beside}]}}', limits).code == "too_deep"
+    assert refusal(f'{{"type":"ping","a":[{beside},{{"b":{{"c":{{}}}}}}]}}', limits).code == "too_deep"
+
+
+def test_as_many_channels_as_allowed_pass():
+    names = [f"c{index}" for index in range(100)]
+    assert decode_client_frame(json.dumps({"type": "subscribe", "channels": names})) == Subscribe(
+        tuple(names)
+    )
+
+
+def test_a_longer_name_than_the_limits_say_is_set_apart():
+    limits = FrameLimits(max_name_length=3)
+    frame = decode_client_frame('{"type":"unsubscribe","channels":["abc","abcd"]}', limits)
+    assert frame == Unsubscribe(("abc",), ("abcd",))
+
+
+@pytest.mark.parametrize("offset", ['"3"', "3.5", "null", "true"])
+def test_a_position_s_offset_is_an_integer_and_nothing_that_could_be_made_one(offset):
+    text = POSITION + f'{{"a":{{"epoch":"e","offset":{offset}}}}}}}'
+    assert refusal(text).code == "invalid_field"
+
+
+def test_a_request_id_of_80_characters_comes_back():
+    frame = decode_client_frame(json.dumps({"command": "get_health", "id": "a" * 80}))
+    assert frame == AdminCommand("get_health", checked_params("get_health", None), "a" * 80)
+    error = refusal(json.dumps({"command": "get_health", "params": {"no": 1}, "id": 0}))
+    assert (error.code, error.request_id) == ("invalid_field", 0)

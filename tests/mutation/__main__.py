@@ -1,0 +1,127 @@
+"""Mutation testing of the core: mutmut changes it in thousands of small ways, and the tests must notice each.
+
+    python -m tests.mutation                    every module, shard after shard; a table at the end
+    python -m tests.mutation --shard auto       the shard whose turn it is: what the core and its tests hold decides
+    python -m tests.mutation --shard 3          shard 3
+    python -m tests.mutation --modules wire     one module
+    python -m tests.mutation --keep DIR         leaves mutmut's folders there: `cd DIR/0; mutmut browse`
+
+Exit code 0 if every surviving mutant is explained in `survivors.toml` and, for the whole, at least 90 % were killed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from .judging import Mutant, Survivors, mutants_of
+from .sharding import CORE, ROOT, Shard, shards, whose_turn
+
+LEAST_KILLED = 0.90
+CONFIG = """
+[tool.mutmut]
+source_paths = ["django_update_pipeline/"]
+only_mutate = [{files}]
+also_copy = ["tests", "pyproject.toml", "setup.cfg"]
+pytest_add_cli_args = ["-p", "no:randomly", "-p", "no:cacheprovider", "-p", "no:xdist"]
+pytest_add_cli_args_test_selection = [{tests}]
+"""
+
+
+def main() -> int:
+    """Runs what the command line asks for."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.mutation", description="Mutation testing of the core."
+    )
+    chosen = parser.add_mutually_exclusive_group()
+    chosen.add_argument("--shard", help=f"auto, or a number below {len(shards())}")
+    chosen.add_argument("--modules", nargs="+", help="modules of the core by name")
+    parser.add_argument("--jobs", type=int, default=2, help="mutants tested at once")
+    parser.add_argument("--keep", type=Path, help="a folder for mutmut's own, which is kept")
+    options = parser.parse_args()
+
+    turn = [whose_turn()] if options.shard == "auto" else range(len(shards()))
+    if options.shard not in (None, "auto"):
+        turn = [int(options.shard)]
+    todo = [shards()[number] for number in turn]
+    if options.modules:
+        todo = [Shard((module,)) for module in options.modules]
+    survivors = Survivors.read(Path(__file__).with_name("survivors.toml"))
+    found: list[Mutant] = []
+    for number, shard in enumerate(todo):
+        began = time.monotonic()
+        with tempfile.TemporaryDirectory() as folder:
+            place = options.keep / str(number) if options.keep else Path(folder)
+            mutants = run(shard, place, options.jobs)
+        found += mutants
+        killed = sum(mutant.is_killed for mutant in mutants)
+        print(f"{shard}: {killed} of {len(mutants)} killed, {time.monotonic() - began:.0f} s", flush=True)
+    is_whole = options.shard is None and not options.modules
+    return report(found, survivors, is_whole)
+
+
+def run(shard: Shard, place: Path, jobs: int) -> list[Mutant]:
+    """Has mutmut run one shard in a copy of what it needs."""
+    shutil.copytree(
+        ROOT / "django_update_pipeline",
+        place / "django_update_pipeline",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
+    for name in ("conftest.py", "settings.py", "urls.py", *shard.tests(), "property/conftest.py"):
+        (place / "tests" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / "tests" / name, place / "tests" / name)
+    shutil.copy(ROOT / "setup.cfg", place)
+    files = ", ".join(f'"{CORE}/{module}.py"' for module in shard.modules)
+    tests = ", ".join(f'"tests/{name}"' for name in shard.tests())
+    config = (ROOT / "pyproject.toml").read_text(encoding="utf-8") + CONFIG.format(files=files, tests=tests)
+    (place / "pyproject.toml").write_text(config, encoding="utf-8")
+    command = [sys.executable, "-m", "mutmut", "run", "--max-children", str(jobs), *shard.patterns()]
+    env = {**os.environ, "HYPOTHESIS_PROFILE": "mutation", "PYTHONPATH": "", "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(command, cwd=place, env=env, capture_output=True, text=True, errors="replace")
+    mutants = [
+        mutant for module in shard.modules for mutant in mutants_of(place, module) if shard.has(mutant.name)
+    ]
+    untested = [mutant.name for mutant in mutants if mutant.code is None]
+    if not mutants or untested:
+        last = re.split(r"[\r\n]+", done.stdout)[-30:]
+        raise SystemExit(
+            f"mutmut failed ({done.returncode}) on {shard}:\n" + "\n".join(last) + done.stderr[-3000:]
+        )
+    return mutants
+
+
+def report(mutants: list[Mutant], survivors: Survivors, is_whole: bool) -> int:
+    """Prints the score of each module, and the survivors nobody has explained."""
+    print(f"\n{'module':18} {'mutants':>7} {'killed':>7} {'explained':>9} {'score':>7}")
+    unexplained: list[Mutant] = []
+    modules = sorted({mutant.module for mutant in mutants})
+    for module in [*modules, "all"]:
+        those = [mutant for mutant in mutants if module in (mutant.module, "all")]
+        alive = [mutant for mutant in those if not mutant.is_killed]
+        explained = [mutant for mutant in alive if survivors.explain(mutant)]
+        if module == "all":
+            unexplained = [mutant for mutant in alive if mutant not in explained]
+        killed = len(those) - len(alive)
+        print(f"{module:18} {len(those):7} {killed:7} {len(explained):9} {killed / max(1, len(those)):7.1%}")
+    for mutant in unexplained:
+        print(f"\nsurvived: {mutant}")
+    problems = [f"{len(unexplained)} mutants survived unexplained"] if unexplained else []
+    if is_whole:
+        score = sum(mutant.is_killed for mutant in mutants) / max(1, len(mutants))
+        if score < LEAST_KILLED:
+            problems.append(f"{score:.1%} killed, fewer than {LEAST_KILLED:.0%}")
+        problems += [f"explains nothing any more: {entry}" for entry in survivors.unused()]
+    for problem in problems:
+        print(f"FAILED: {problem}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
