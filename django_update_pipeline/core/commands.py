@@ -179,6 +179,7 @@ LIVE_EVENTS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "circuit_breaker_changed": "The breaker changed its state, or an operator's order was carried out.",
         "dead_letters_added": "Updates died; at most one such event a second, with their count.",
+        "part_switched": "A plugin's part was switched off, because it failed or blocked too often, or on again.",
         "operator_acted": "An operator's command that changes something was carried out.",
     }
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core import frames
 from ..core.commands import COMMANDS, CommandError, Watch
+from ..core.names import one_line
 from ..core.wire import AdminCommand, FrameError, Ping
 from .operations import carry_out
 from .socket import Receive, SendMessage, Socket, SocketClient
@@ -88,4 +89,4 @@ def operator_name(client: SocketClient) -> str:
     if client.is_local_operator:
         return client.connection_id
     key = getattr(client.user, "pk", None)
-    return "unknown user" if key is None else f"user {key}"
+    return "unknown user" if key is None else f"user {one_line(str(key), 80)}"

@@ -536,6 +536,15 @@ class UpdatePipeline(Queueing):
         if isinstance(self._breaker, GuardedBreaker) and boundary is self._breaker.boundary:
             self.circuit_breaker = self._breaker.active
         self._delivery.part_switched()
+        self.live.happened(
+            "part_switched",
+            {
+                "plugin": boundary.plugin,
+                "part": boundary.part,
+                "is_on": not boundary.is_off,
+                "cause": boundary.off_because,
+            },
+        )
         observers = self.parts.observers
         if observers.part_switched:
             observers.tell(
