@@ -21,8 +21,11 @@ def build_pipeline(
     clock: Clock | None = None,
     run_sync: RunSync = in_a_thread,
     defer: Callable[[Callable[[], None]], bool] | None = None,
+    into: UpdatePipeline | None = None,
 ) -> UpdatePipeline:
     """Builds a pipeline from the configuration and the plugins it names. Nothing is started.
+
+    With `into` no new object is made: that pipeline begins afresh, with new parts, locks and an empty queue.
 
     Raises:
         PluginError: a plugin can't be loaded or misspells a hook.
@@ -47,6 +50,10 @@ def build_pipeline(
         health_checks=plugins.all("provide_health_checks", config),
         containment=containment,
     )
-    pipeline = UpdatePipeline(config, parts=parts, clock=clock, defer=defer)
+    if into is None:
+        pipeline = UpdatePipeline(config, parts=parts, clock=clock, defer=defer)
+    else:
+        pipeline = into
+        pipeline.__init__(config, parts=parts, clock=clock, defer=defer)  # type: ignore[misc]
     pipeline.plugins = plugins
     return pipeline

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 from collections.abc import Awaitable, Callable
@@ -32,6 +33,8 @@ MAX_ADDRESSES = 8
 #: Where `manage.py pipeline_doctor` has an update sent to its own socket.
 PROBE_CHANNEL = "update_pipeline.probe"
 
+logger = logging.getLogger(__name__)
+
 _lock = threading.RLock()
 _pipeline: UpdatePipeline | None = None
 _starting: set[asyncio.Future[None]] = set()
@@ -51,10 +54,14 @@ def get_update_pipeline() -> UpdatePipeline:
     if pipeline is None:
         with _lock:
             if _pipeline is None:
-                config = read_settings()
-                _pipeline = build_pipeline(config, run_sync=_in_django_thread, defer=_deferral(config))
+                _pipeline = _build()
             pipeline = _pipeline
     return pipeline
+
+
+def _build(into: UpdatePipeline | None = None) -> UpdatePipeline:
+    config = read_settings()
+    return build_pipeline(config, run_sync=_in_django_thread, defer=_deferral(config), into=into)
 
 
 def setup_update_pipeline_integration() -> UpdatePipeline:
@@ -213,10 +220,29 @@ def _deferral(config: PipelineConfig) -> Callable[[Callable[[], None]], bool] | 
 
 
 def _after_fork_in_child() -> None:
-    # The parent's loop, sockets and locks are not ours; what it had queued is its own to deliver.
+    """The parent's loop, sockets, threads and locks are not ours; what it had queued is its own to deliver.
+
+    The object stays: modules keep it by name from before the fork (gunicorn's preload), and what is queued through
+    it here must not end in a copy of the parent's queue, whose door a thread that is not here may hold for ever.
+    """
     global _lock, _pipeline
     _lock = threading.RLock()
-    _pipeline = None
+    _starting.clear()
+    _terminations.clear()
+    inherited, _pipeline = _pipeline, None
+    if inherited is None:
+        return
+    waiting = 0 if inherited.is_running else sum(inherited.batch_processor.get_pending_count().values())
+    try:
+        _pipeline = _build(into=inherited)
+    except Exception:  # the next use raises it, to somebody who can see it
+        logger.exception("after a fork the pipeline could not be made anew")
+    if waiting:
+        logger.warning(
+            "%d update(s) were queued before the process forked, and stay with the parent, which does not run its "
+            "pipeline: queue them once the server has started (a source's start, or the hook observe_started)",
+            waiting,
+        )
 
 
 def _on_setting_changed(*, setting: str, **_: Any) -> None:

@@ -365,9 +365,19 @@ class WebSocketManager:
             pass
 
     async def close_all(self) -> None:
-        """Closes every connection, bounded by `close_timeout_s`."""
+        """Closes every connection, bounded by `close_timeout_s`; also those that are opened meanwhile."""
+        for _ in range(3):
+            if not self.connections:
+                break
+            await self._close_those_there(set(self.connections.values()))
+        for connection in self.connections.values():  # whoever still opens some is not waited for
+            if connection.task is not None:
+                connection.task.cancel()
+        self.forget_all()
+
+    async def _close_those_there(self, connections: set[Connection]) -> None:
         tasks = []
-        for connection in list(self.connections.values()):
+        for connection in connections:
             connection.close(SERVER_STOPPING)
             if connection.task is not None:
                 tasks.append(connection.task)
@@ -377,7 +387,8 @@ class WebSocketManager:
                 task.cancel()
             if late:  # each is given `close_timeout_s` of its own to close its socket
                 await asyncio.wait(late, timeout=2 * self.config.close_timeout_s)
-        self.forget_all()
+        for connection in connections:
+            self.forget(connection)
 
     def forget_other_loops(self, loop: asyncio.AbstractEventLoop) -> None:
         """Lets go of connections whose writers ran on a loop that is not this one."""
