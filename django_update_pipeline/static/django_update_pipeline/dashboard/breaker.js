@@ -2,7 +2,7 @@
 
 import { make, part, setData, setText, svg } from "./dom.js";
 import { WINDOW_S } from "./samples.js";
-import { duration, timeOfDay } from "./words.js";
+import { timeOfDay } from "./words.js";
 
 const WORDS = new Map([["closed", "closed"], ["open", "open"], ["half_open", "half-open"]]);
 const KEPT = 200;
@@ -64,7 +64,7 @@ export class Breaker {
     const at = (time) => (300 * Math.max(0, time - from)) / (now - from);
     const rectangles = this.#spans.filter((span) => span.to > from).map((span) =>
       svg("rect", { class: span.state, x: at(span.from), width: Math.max(0.8, at(span.to) - at(span.from)), y: 0, height: 10 }));
-    setText(part("band-from"), `${duration(now - from)} ago`);
+    setText(part("band-from"), `${Math.round((now - from) / 60)} min ago`);
     part("band").replaceChildren(...rectangles);
     const lines = [...this.#lines.values()].sort((one, two) => two.number - one.number).slice(0, LISTED);
     const key = lines.map(({ number }) => number).join();

@@ -4,6 +4,7 @@ import { field, inner, list, number } from "./fields.js";
 
 export const WINDOW_S = 300;
 const LEAST_S = 60;
+const RATE_SAMPLES = 10;
 export const PRIORITIES = ["critical", "high", "normal", "low"];
 export const PERCENTILES = ["p50", "p95", "p99"];
 
@@ -79,11 +80,19 @@ export class Samples {
     if (old > 0) for (const values of this.#columns.values()) values.splice(0, old);
   }
 
-  /** Updates accepted a second since the sample before; nothing at first, or after a restart. */
+  /** Updates accepted a second over the last samples, as many as the server's rate spans; none over a hole or restart. */
   #queued(time, total) {
-    const before = this.column("accepted total").at(-1);
-    if (typeof before !== "number" || typeof total !== "number" || total < before) return null;
-    return (total - before) / (time - this.column("time").at(-1));
+    if (typeof total !== "number") return null;
+    const totals = this.column("accepted total");
+    let first = totals.length;
+    let next = total;
+    while (first > 0 && totals.length - first < RATE_SAMPLES) {
+      const before = totals[first - 1];
+      if (before === null || before > next) break;
+      next = before;
+      first -= 1;
+    }
+    return first === totals.length ? null : (total - next) / (time - this.column("time")[first]);
   }
 
   #append(row) {
