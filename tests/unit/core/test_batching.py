@@ -309,3 +309,136 @@ def test_a_policy_of_ones_own_needs_only_its_methods():
     assert processor.take_due(0.5) == []
     assert [len(flush(processor, 1.0)) for _ in range(2)] == [3, 1]
     assert policy.seen == ({HIGH, LOW}, 1.0)
+
+
+# what was measured, and what is made of it
+
+#: Sizes, milliseconds and whether more was left behind; and the limits after each, as they have been since the fit was
+#: settled: a change of the fit shows here, and is then looked at with the laws.
+COURSES = {
+    "small batches that get larger": (
+        [
+            (1, 1.0, False),
+            (2, 1.5, False),
+            (4, 2.5, False),
+            (7, 4.0, False),
+            (12, 6.4, False),
+            (19, 10.1, False),
+            (30, 15.2, False),
+            (46, 23.0, False),
+            (48, 24.5, False),
+        ],
+        [25, 26, 29, 33, 37, 40, 46, 49, 49],
+    ),
+    "one size only": ([(2, 60.0, False), (2, 60.0, False), (1, 40.0, False), (1, 40.0, False)], [1, 1, 1, 1]),
+    "the machine gets slower, then faster": (
+        [
+            (10, 10.0, False),
+            (15, 12.5, False),
+            (20, 15.0, False),
+            (25, 90.0, False),
+            (12, 46.0, False),
+            (6, 24.0, False),
+            (6, 4.0, False),
+            (10, 5.0, False),
+        ],
+        [25, 25, 31, 12, 6, 6, 37, 39],
+    ),
+    "nothing fixed, then all of it": (
+        [(5, 5.0, False), (10, 10.0, False), (20, 20.0, False), (40, 20.0, False), (60, 20.0, False)],
+        [25, 25, 25, 44, 64],
+    ),
+    "left behind, then caught up": (
+        [
+            (20, 20.0, True),
+            (20, 20.0, True),
+            (24, 23.0, True),
+            (30, 31.0, True),
+            (30, 30.0, False),
+            (30, 30.0, False),
+            (28, 28.0, False),
+        ],
+        [31, 39, 49, 61, 48, 39, 31],
+    ),
+    "a size that shrinks the largest": (
+        [
+            (100, 10.0, False),
+            (3, 1.0, False),
+            (3, 1.0, False),
+            (3, 1.0, False),
+            (3, 1.0, False),
+            (3, 1.0, False),
+            (3, 1.0, False),
+        ],
+        [250, 248, 245, 243, 241, 238, 235],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COURSES)
+def test_the_limit_follows_what_was_measured(name):
+    course, limits = COURSES[name]
+    policy = AdaptiveBatching(BatchingConfig(max_batch_size=1000))
+    seen = []
+    for size, duration_ms, is_behind in course:
+        policy.measured(size, duration_ms / 1000, is_behind)
+        seen.append(policy.limit())
+    assert seen == limits
+
+
+def test_a_batch_is_never_above_the_knob_nor_below_one():
+    policy = AdaptiveBatching(BatchingConfig(max_batch_size=1))
+    policy.measured(1, 0.0001)
+    assert policy.limit() == 1
+    policy.measured(1, 9.0)
+    assert policy.limit() == 1
+
+
+def test_a_measure_of_no_time_at_all_is_one():
+    """A clock of milliseconds measures 0; the next batch may be as large as allowed."""
+    policy = AdaptiveBatching(BatchingConfig(max_batch_size=30))
+    policy.measured(5, 0.0)
+    assert policy.limit() == 30
+    policy.measured(5, 0.020)
+    assert policy.limit() < 30
+
+
+def test_the_ends_of_a_window_and_of_a_pause_are_due():
+    policy = AdaptiveBatching(BatchingConfig(batch_timeout_ms=16))
+    policy.flushed([HIGH, NORMAL, LOW], 1.0)
+    for priority in (HIGH, NORMAL, LOW):
+        assert policy.due_at(priority, 1.0) == 1.001
+        assert policy.due_at(priority, 1.001) == 1.001
+    for _ in range(9):
+        policy.flushed([HIGH, NORMAL, LOW], 2.0)
+    assert [policy.due_at(priority, 2.0) - 2.0 for priority in (HIGH, NORMAL, LOW)] == pytest.approx(
+        [0.008, 0.016, 0.064]
+    )
+    policy.flushed([NORMAL], 2.0)
+    assert policy.due_at(NORMAL, 2.0 + 0.016) == 2.0 + 0.016, (
+        "at the window's end it is due, and the pause over"
+    )
+    policy.flushed([NORMAL], 3.0)
+    assert policy.due_at(NORMAL, 3.0) == pytest.approx(3.001)
+
+
+def test_accepting_says_whether_it_may_be_due_earlier():
+    processor = BatchProcessor()
+    assert processor.is_behind is False
+    assert processor.accept(update("a", at=1.0)) is True
+    state = update("s", at=1.0, kind=UpdateKind.REPLACE)
+    assert processor.accept(state) is True
+    assert processor.accept(update("s", at=1.0, kind=UpdateKind.REPLACE)) is False, (
+        "it went into the waiting one"
+    )
+
+
+def test_one_update_is_a_batch_and_the_rest_is_left_behind():
+    processor = BatchProcessor(AdaptiveBatching(BatchingConfig(max_batch_size=1)))
+    for number in range(2):
+        processor.accept(update(f"agent {number}", at=1.0))
+    assert len(processor.take_due(1.0)) == 1
+    assert processor.is_behind is True
+    assert processor.wait_until() == 1.0
+    assert len(processor.take_due(1.0)) == 1
+    assert processor.is_behind is False

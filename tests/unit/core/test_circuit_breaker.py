@@ -9,6 +9,9 @@ import pytest
 
 from django_update_pipeline.core.circuit_breaker import (
     EVENTS_KEPT,
+    MAX_FAILURE_THRESHOLD,
+    MAX_HALF_OPEN_CALLS,
+    MAX_RECOVERY_TIMEOUT_S,
     BreakerChanged,
     CircuitBreaker,
     CircuitMetrics,
@@ -501,3 +504,151 @@ def test_each_cell_of_the_table_is_what_the_breaker_does(breaker, time, state, e
 
 def test_every_event_has_a_driver():
     assert set(DRIVERS) == set(BreakerEvent)
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (
+            {"failure_threshold": 0},
+            "failure_threshold is 0; it must be a whole number from 1 to 1,000,000. To let every call through "
+            "whatever fails, give a large number.",
+        ),
+        (
+            {"recovery_timeout": -0.5},
+            "recovery_timeout is -0.5; it must be a number of seconds from 0 to 86,400. To hold the breaker open "
+            "for longer, call force_open().",
+        ),
+        (
+            {"half_open_max_calls": True},
+            "half_open_max_calls is True; it must be a whole number from 1 to 1,000. Give the number of trial calls "
+            "that must succeed before the breaker closes.",
+        ),
+        (
+            {"permit_timeout_s": 0.0},
+            "permit_timeout_s is 0.0; it must be a number of seconds from 0.001 to 86,400. Give a little more than "
+            "the transport's own timeout.",
+        ),
+    ],
+)
+def test_what_is_told_of_a_value_that_is_out_of_range(time, made, message):
+    """Word for word: the value, the limit and the mend."""
+    with pytest.raises(ConfigurationError) as caught:
+        CircuitBreaker(**made, monotonic=time, random=lambda: 0.5)
+    assert str(caught.value) == message
+    assert caught.value.path == f"circuit_breaker.{next(iter(made))}"
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        {"failure_threshold": MAX_FAILURE_THRESHOLD},
+        {"recovery_timeout": MAX_RECOVERY_TIMEOUT_S},
+        {"half_open_max_calls": MAX_HALF_OPEN_CALLS},
+        {"permit_timeout_s": MAX_RECOVERY_TIMEOUT_S},
+        {"permit_timeout_s": 0.001},
+    ],
+)
+def test_values_at_their_bounds_are_taken(time, made):
+    CircuitBreaker(**made, monotonic=time, random=lambda: 0.5)
+
+
+def test_a_new_breaker_has_nothing_to_tell(breaker):
+    state = breaker.get_state()
+    counts = {
+        name: value for name, value in state.items() if name.endswith("count") or name.startswith("trials")
+    }
+    assert set(counts.values()) == {0}
+    assert state["is_held_open"] is False
+    assert breaker.retry_after_s() == 0.0
+
+
+def test_without_a_word_a_lost_permit_is_missed_for_thirty_seconds(time, breaker):
+    to_half_open(breaker, time)
+    for _ in range(3):
+        assert breaker.can_execute()
+    time.now += 29.999
+    assert not breaker.can_execute()
+    assert breaker.retry_after_s() == pytest.approx(0.001)
+    time.now += 0.001
+    assert breaker.can_execute()
+    assert breaker.get_state()["permits_lost_count"] == 3
+
+
+def test_each_permit_lost_and_each_opening_is_counted(time):
+    breaker = CircuitBreaker(permit_timeout_s=1.0, monotonic=time, random=lambda: 0.0)
+    for round_ in range(1, 4):
+        fail(breaker, 5) if round_ == 1 else breaker.force_open()
+        assert breaker.get_state()["opened_count"] == round_
+        breaker.force_close()
+    to_half_open(breaker, time)
+    for _ in range(4):
+        assert breaker.can_execute()
+        time.now += 1.0
+    assert breaker.can_execute()
+    assert breaker.get_state()["permits_lost_count"] == 4
+
+
+def test_trials_under_way_and_passed_take_up_the_room_together(time, breaker):
+    to_half_open(breaker, time)
+    assert breaker.can_execute()
+    breaker.record_success()
+    assert breaker.retry_after_s() == 0.0
+    assert breaker.can_execute()
+    assert breaker.retry_after_s() == 0.0
+    assert breaker.can_execute()
+    assert breaker.retry_after_s() == 30.0
+    assert not breaker.can_execute()
+
+
+def test_trials_of_an_earlier_recovery_do_not_count_for_the_next(time):
+    breaker = CircuitBreaker(monotonic=time, random=lambda: 0.0)
+    to_half_open(breaker, time)
+    for _ in range(2):
+        assert breaker.can_execute()
+        breaker.record_success()
+    assert breaker.can_execute()
+    breaker.record_failure()
+    time.now += breaker.retry_after_s()
+    for _ in range(3):
+        assert breaker.state is not CLOSED
+        assert breaker.can_execute()
+        breaker.record_success()
+    assert breaker.state is CLOSED
+
+
+def test_events_that_nobody_took_are_lost_one_by_one_and_counted(breaker):
+    for _ in range(EVENTS_KEPT + 5):
+        breaker.force_open()
+    assert breaker.get_state()["events_lost_count"] == 5
+    assert len(breaker.take_events()) == EVENTS_KEPT
+
+
+def test_open_times_double_up_to_ten_fold(time):
+    """The n-th opening in a row lasts up to 2 ** (n - 1) times the timeout, and never more than ten times."""
+    breaker = CircuitBreaker(monotonic=time, random=lambda: math.nextafter(1.0, 0.0))
+    to_half_open(breaker, time)
+    lasted = []
+    for _ in range(12):
+        assert breaker.can_execute()
+        breaker.record_failure()
+        lasted.append(breaker.retry_after_s() / 30.0)
+        time.now += breaker.retry_after_s()
+    assert lasted == pytest.approx([2.0, 4.0, 8.0] + [10.0] * 9)
+
+
+def test_an_opening_by_order_is_a_first_one(time):
+    """Neither a hold nor an assignment makes the next opening by failures last longer."""
+    breaker = CircuitBreaker(monotonic=time, random=lambda: math.nextafter(1.0, 0.0))
+    breaker.force_open()
+    breaker.force_close()
+    fail(breaker, 5)
+    assert breaker.retry_after_s() == 30.0
+    breaker.force_open()
+    breaker.metrics.state = HALF_OPEN
+    assert breaker.can_execute()
+    breaker.record_failure()
+    assert breaker.retry_after_s() == pytest.approx(60.0)
+    breaker.force_close()
+    fail(breaker, 5)
+    assert breaker.retry_after_s() == 30.0

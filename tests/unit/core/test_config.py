@@ -95,3 +95,52 @@ def test_every_number_has_a_lower_bound():
             if type(field.default) in (int, float):
                 with pytest.raises(ConfigurationError):
                     config_from_mapping({field.name: type(field.default)(-1)}, kind)
+
+
+@pytest.mark.parametrize(
+    ("values", "path", "message"),
+    [
+        (
+            {"BATCHING": {"max_batch_size": "50"}},
+            "batching.max_batch_size",
+            "UPDATE_PIPELINE is wrong at batching.max_batch_size: Expected `int`, got `str`",
+        ),
+        (
+            {"BATCHING": {}, "batching": {}},
+            "batching",
+            "UPDATE_PIPELINE has 'batching' twice, in two spellings: keep one",
+        ),
+        ({1: 2}, "1", "setting name 1 is not a string"),
+    ],
+)
+def test_what_is_told_of_a_wrong_setting(values, path, message):
+    """Word for word, with the path as a field."""
+    with pytest.raises(ConfigurationError) as caught:
+        config_from_mapping(values)
+    assert (str(caught.value), caught.value.path) == (message, path)
+
+
+def test_an_unknown_name_at_the_top_is_answered_with_the_known_ones():
+    with pytest.raises(ConfigurationError) as caught:
+        config_from_mapping({"TRANSPROT": "memory"})
+    known = ", ".join(sorted(field.name for field in msgspec.structs.fields(PipelineConfig)))
+    assert str(caught.value) == (
+        "UPDATE_PIPELINE is wrong at the top level: Object contains unknown field `transprot`; "
+        f"known names there: {known}"
+    )
+    assert caught.value.path == "the top level"
+    with pytest.raises(ConfigurationError) as caught:
+        config_from_mapping({"BATCHING": {"max_batch": 1}})
+    assert "known names there" not in str(caught.value)
+
+
+def test_names_inside_a_section_are_written_in_small_letters():
+    with pytest.raises(ConfigurationError):
+        config_from_mapping({"BATCHING": {"MAX_BATCH_SIZE": 1}})
+
+
+def test_nothing_is_taken_for_what_it_is_not():
+    """A text that looks like a number is a text."""
+    for values in ({"STOP_TIMEOUT_S": "1"}, {"ON_COMMIT": 1}, {"ON_COMMIT": "true"}):
+        with pytest.raises(ConfigurationError):
+            config_from_mapping(values)

@@ -182,3 +182,67 @@ def test_a_process_is_ready_while_it_runs_is_not_stopping_and_its_breaker_is_not
     found = unready(is_running=is_running, is_stopping=is_stopping, breaker_state=breaker_state)
     assert found == reasons
     assert set(found) <= set(UNREADY)
+
+
+@pytest.mark.parametrize(
+    ("measured", "issue"),
+    [
+        (
+            {"is_started": False},
+            "The pipeline is not running, so updates wait: await pipeline.start(), or serve the project with an "
+            "ASGI server.",
+        ),
+        (
+            {"success_ratio": 0.5},
+            "Only 50.0 % of the updates succeeded (the limit is 95%): read the reasons in the dead letters and in "
+            "the log.",
+        ),
+        (
+            {"p99_latency_ms": {"low": 501.4}},
+            "LOW updates take 501 ms at p99 (the limit is 500 ms): queue fewer updates, make transformers cheaper, "
+            "or spread the connections over more nodes.",
+        ),
+        (
+            {"dead_letter_count": 1},
+            "1 dead letters are kept: list them with their reasons, then replay or clear them.",
+        ),
+        (
+            {"queue_fill_ratio": 0.85, "queue_limit": "max_events"},
+            "The queue is 85% full (QUEUE max_events): mend what delays the delivery, queue less, or raise that "
+            "limit.",
+        ),
+        (
+            {"oldest_wait_s": 3.25},
+            "The oldest waiting update has waited for 3.2 s (the limit is 1 s): look for an open breaker, a blocked "
+            "event loop or an overloaded node.",
+        ),
+        (
+            {"loop_stall_s": 5.04},
+            "The event loop was blocked for 5.0 s: find the blocking call in a plugin, consumer or middleware "
+            "(PYTHONASYNCIODEBUG=1 names it) and move it to a thread.",
+        ),
+        (
+            {"account_difference": 1},
+            "The account of updates is off by 1: updates were lost or counted twice; this is a bug, please report "
+            "it with the metrics.",
+        ),
+    ],
+)
+def test_what_an_operator_reads(measured, issue):
+    """Word for word: an issue is read at night, by somebody who did not write it."""
+    assert score(HealthInput(**measured)).issues == (issue,)
+
+
+def test_each_priority_is_judged_by_its_own_figure_and_what_is_missing_is_fine():
+    for label, limit_ms in P99_LIMITS_MS.items():
+        row = next(row for row in DEDUCTIONS if row.name == f"p99_{label}_high")
+        assert row.find(HealthInput(p99_latency_ms={label: limit_ms})) == ()
+        assert len(row.find(HealthInput(p99_latency_ms={label: limit_ms + 1}))) == 1
+        assert row.find(HealthInput(p99_latency_ms={"another": 1e9})) == ()
+        assert row.find(HealthInput(p99_latency_ms={})) == ()
+
+
+def test_the_report_has_these_keys():
+    report = score(HealthInput(dead_letter_count=1)).as_dict()
+    assert set(report) >= {"health_score", "health_status", "issues"}
+    assert report["issues"] == list(score(HealthInput(dead_letter_count=1)).issues)

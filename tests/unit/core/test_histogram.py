@@ -152,3 +152,43 @@ def test_a_priority_s_histogram_stays_the_same_object_through_rotations():
     recorder.rotate()
     record(0.25)
     assert recorder.snapshot_ms()["by_priority"]["high"]["count"] == 1
+
+
+def test_the_bounds_of_the_buckets_count_each_value_once():
+    for value_s in (0.0, SMALLEST_S, math.nextafter(SMALLEST_S, 1), math.nextafter(LARGEST_S, 0), LARGEST_S):
+        twice = histogram(value_s, value_s)
+        assert (twice.count, twice.rejected_count, twice.max_s) == (2, 0, value_s)
+        assert twice.sum_s == 2 * value_s
+    ends = histogram(0.0, 0.0, SMALLEST_S, LARGEST_S, LARGEST_S, 1e8)
+    assert (ends._counts[0], ends._counts[1], ends._counts[-1], ends.count) == (3, 0, 3, 6)
+
+
+def test_rejected_values_are_counted_each_and_added_by_a_merger():
+    spoiled = histogram(math.nan, -1.0, math.inf)
+    assert spoiled.rejected_count == 3
+    spoiled.merge(histogram(math.nan, math.nan))
+    assert spoiled.rejected_count == 5
+
+
+def test_cleared_is_as_new():
+    cleared = histogram(0.1, 0.2, math.nan)
+    cleared.clear()
+    assert (cleared.sum_s, cleared.max_s, cleared.count, cleared.rejected_count) == (0.0, 0.0, 0, 0)
+
+
+def test_a_summary_is_of_these_percentiles_in_milliseconds():
+    """Of a thousand durations no two percentiles fall together."""
+    thousand = histogram(*(n / 1000 for n in range(1, 1001)))
+    summary = summary_ms(thousand)
+    for name, p in (("p50", 50), ("p95", 95), ("p99", 99)):
+        assert summary[f"{name}_latency_ms"] == thousand.percentile(p) * 1000.0
+    assert summary["average_latency_ms"] == thousand.mean_s * 1000.0
+    assert summary["max_latency_ms"] == 1000.0
+
+
+def test_a_rank_is_the_nearest_above():
+    """101 values: the 99th percentile is the 100th of them, not the 99th and not the last."""
+    many = histogram(*[0.001] * 99, 0.1, 10.0)
+    assert many.percentile(99) == pytest.approx(0.1, rel=0.02)
+    assert many.percentile(100) == pytest.approx(10.0, rel=0.02)
+    assert many.percentile(98) == pytest.approx(0.001, rel=0.02)

@@ -9,7 +9,7 @@ import pytest
 from django_update_pipeline.core.config import StoreConfig
 from django_update_pipeline.core.messages import UpdateKind, UpdatePriority
 from django_update_pipeline.core.publication import Change, Publication
-from django_update_pipeline.core.store import Store
+from django_update_pipeline.core.store import AgentChanges, Event, Store
 from django_update_pipeline.exceptions import UpdatesRejected
 
 REPLACE, MERGE, REMOVE, EVENT = UpdateKind.REPLACE, UpdateKind.MERGE, UpdateKind.REMOVE, UpdateKind.EVENT
@@ -314,3 +314,130 @@ def test_gauges_over_all_channels(log):
     assert log.store.size_bytes() == 1 + 5 + len('{"n":1}')
     log(change(REMOVE, "x", channels=("a", "b")))
     assert log.store.size_bytes() == len('{"n":1}')
+
+
+# what each answer holds, to the last field
+
+
+def test_an_answer_names_its_epoch_its_ends_and_each_event_whole(log):
+    log(change(REPLACE, "x", {"f": 1}, timestamp=3.5))
+    log(change(EVENT, "y", {"n": 1}, update_type="said", timestamp=4.5))
+    frame = log.since(1)
+    assert (frame.epoch, frame.from_, frame.to, frame.reset) == ("e1", 1, 2, False)
+    assert frame.events == [Event(2, "y", "said", b'{"n":1}', 4.5)]
+    snapshot = log.store.changes_since("a", "e0", 1)
+    assert (snapshot.epoch, snapshot.from_, snapshot.to, snapshot.reset) == ("e1", 0, 2, True)
+    assert (snapshot.removed, snapshot.events, snapshot.event_count) == ([], [], 1)
+    assert log.channel().changes_since(0, 2, "e1").reset is False, "exact, if nobody says otherwise"
+
+
+def test_a_change_at_the_position_itself_is_known_already(log):
+    log(change(REPLACE, "x", {"f": 1, "g": 1}))
+    log(change(MERGE, "x", {"f": 2}, unset=["g"]))
+    log(change(MERGE, "x", {"h": 3}))
+    assert log.since(2).agents["x"] == AgentChanges({"h": b"3"}, [])
+    assert log.since(1).agents["x"] == AgentChanges({"f": b"2", "h": b"3"}, ["g"])
+
+
+def test_an_agent_is_told_as_whole_with_the_type_and_time_it_last_had(log):
+    log(change(REPLACE, "x", {"f": 1}, update_type="moved", timestamp=3.5))
+    agent = log.channel().agents["x"]
+    assert (agent.created, agent.changed, agent.update_type, agent.timestamp) == (1, 1, "moved", 3.5)
+    assert agent.whole == b'{"f":1}'
+    log(change(MERGE, "x", {"g": 2}, update_type="state_patch", timestamp=4.5))
+    assert (agent.created, agent.changed, agent.update_type, agent.timestamp) == (1, 2, "moved", 4.5)
+    assert agent.whole is None
+    assert agent.text() == b'{"f":1,"g":2}'
+    log(change(REPLACE, "x", {"f": 9}, update_type="calmed", timestamp=5.5))
+    assert (agent.created, agent.changed, agent.update_type, agent.timestamp) == (1, 3, "calmed", 5.5)
+    assert agent.whole == b'{"f":9}'
+
+
+def test_an_agent_made_by_a_patch_is_told_as_a_full_state(log):
+    log(change(MERGE, "x", {"f": 1}, update_type="state_patch", timestamp=4.5))
+    agent = log.channel().agents["x"]
+    assert (agent.update_type, agent.timestamp, agent.text()) == ("state_change", 4.5, b'{"f":1}')
+
+
+def test_a_patch_with_the_bytes_of_the_whole_is_still_a_patch(log):
+    """Only a full state of equal bytes can be passed over unread; a patch may unset besides."""
+    log(change(REPLACE, "x", {"f": 1}))
+    log(change(MERGE, "x", {"f": 1}, unset=["f"]))
+    assert log.channel().agents["x"].text() == b"{}"
+    assert log.since(1).agents["x"] == AgentChanges({}, ["f"])
+
+
+def test_sizes_are_those_of_what_is_kept_at_every_step(log):
+    steps = [
+        change(REPLACE, "x", {"f": "aaaa", "g": "b"}),
+        change(REPLACE, "y", {"f": "cc"}),
+        change(MERGE, "x", {"f": "a"}),
+        change(MERGE, "x", {"h": "ddddd"}, unset=["g"]),
+        change(REPLACE, "x", {"h": "e"}),
+        change(REMOVE, "y"),
+        change(REPLACE, "z", {"f": 1}, channels=("a", "b")),
+        change(REMOVE, "z", channels=("b",)),
+        change(REMOVE, "x"),
+    ]
+    for step in steps:
+        log(step)
+        for name in ("a", "b"):
+            kept = [text for agent in log.channel(name).agents.values() for text in agent.fields.values()]
+            assert log.channel(name).state_bytes == sum(map(len, kept))
+        assert log.store.size_bytes() == log.channel("a").state_bytes + log.channel("b").state_bytes
+    assert log.store.agent_count() == 1
+
+
+def test_an_agent_counts_until_its_last_channel_lets_it_go(log):
+    log(change(REPLACE, "x", {"f": 1}, channels=("a", "b", "c")))
+    for channel, left in (("a", 1), ("b", 1), ("c", 0)):
+        log(change(REMOVE, "x", channels=(channel,)))
+        assert log.store.agent_count() == left
+    log(change(REPLACE, "x", {"f": 1}, channels=("a", "b")))
+    log(change(REMOVE, "x", channels=("b",)))
+    assert log.store.agent_count() == 1
+
+
+def test_tombstones_are_counted_field_by_field():
+    log = Log(max_tombstones=100)
+    log(change(REPLACE, "x", {"f": 1, "g": 1}), change(REPLACE, "y", {"f": 1, "g": 1}))
+    log(change(MERGE, "x", {}, unset=["f", "g", "never"]), change(MERGE, "y", {}, unset=["f"]))
+    assert log.channel().tombstones == 3
+    log(change(MERGE, "x", {"f": 1}))
+    assert log.channel().tombstones == 2
+    log(change(REMOVE, "x"))
+    assert log.channel().tombstones == 1
+    log(change(REPLACE, "y", {}))
+    assert log.channel().tombstones == 2
+
+
+def test_as_many_tombstones_as_allowed_stay():
+    log = Log(max_tombstones=2)
+    for agent in "xyz":
+        log(change(REPLACE, agent, {"f": 1}))
+    log(change(REMOVE, "x"))
+    log(change(REMOVE, "y"))
+    assert log.channel().floor == 0
+    log(change(REMOVE, "z"))
+    assert log.channel().floor > 0
+
+
+def test_the_ring_may_be_as_full_of_bytes_as_allowed():
+    log = Log(max_event_bytes=14)
+    log(change(EVENT, content={"n": 1}))
+    log(change(EVENT, content={"n": 2}))
+    assert [event.offset for event in log.since(0).events] == [1, 2]
+    log(change(EVENT, content={"n": 3}))
+    assert [event.offset for event in log.since(0).events] == [2, 3]
+
+
+def test_a_refusal_tells_the_error_of_each_change(log):
+    with pytest.raises(UpdatesRejected) as caught:
+        log(change(REPLACE, "y", b"[]"))
+    assert caught.value.reasons[0].startswith("ValidationError: Expected `object`, got `array`")
+
+
+def test_a_channel_that_nothing_was_ever_in_has_the_store_s_own_limits():
+    log = Log(max_events=7)
+    assert log.channel("never").config.max_events == 7
+    assert (log.channel("never").changed_at, log.channel("never").state_bytes) == (0, 0)
