@@ -106,6 +106,10 @@ def test_the_second_part_survives_a_kill_and_follows_the_admin(second_part: Path
             change = "/admin/board/order/1/change/"
             visitor.post(change, change, drink="Flat white", phone="555-0100", step="making")
             assert until_told(window, "board.order.1") == {"id": 1, "drink": "Flat white", "step": "making"}
+            assert re.search(
+                r"transformer +private +board\.live", manage(second_part, "manage.py", "pipeline_plugins")
+            )
+            assert "healthy" in manage(second_part, "manage.py", "pipeline_health")
             for _ in range(2):
                 visitor.post("/step/1/", "/")
             assert until_told(window, "board.order.1")["step"] == "ready"

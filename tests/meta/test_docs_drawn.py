@@ -68,6 +68,12 @@ def test_every_test_a_page_names_exists(document: Path) -> None:
             assert re.search(rf"\b{name}\b", (ROOT / path).read_text(encoding="utf-8")), f"{path}::{name}"
 
 
+def test_contributors_are_told_what_each_folder_of_tests_holds() -> None:
+    told = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    folders = {path.relative_to(ROOT / "tests").parts[0] for path in (ROOT / "tests").glob("*/**/test_*.py")}
+    assert {name for name in folders if f"`tests/{name}/`" not in told} == set()
+
+
 def test_every_page_is_reached_from_the_index() -> None:
     """A page nobody links to is not read."""
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
