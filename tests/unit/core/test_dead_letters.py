@@ -129,3 +129,18 @@ def test_without_a_configuration_the_defaults_hold():
     for _ in range(DeadLetterConfig().max_entries + 1):
         letters.add(update(b""), "failed", "", 0.0)
     assert (len(letters), letters.let_go) == (DeadLetterConfig().max_entries, 1)
+
+
+def test_one_discarded_in_the_middle_of_an_addition_is_taken_off_the_sum():
+    """Another thread discards just between reading the sum and writing it."""
+    letters = bound(size=100)
+    letters.add(update(b"x" * 90), "failed", "", 0.0)
+
+    class Interrupted(bytes):
+        def __len__(self) -> int:
+            letters.discard(1)
+            return 5
+
+    letters.add(update(Interrupted(b"12345")), "failed", "", 0.0)
+    letters.add(update(b"x" * 90), "failed", "", 0.0)
+    assert kept(letters) == [2, 3]

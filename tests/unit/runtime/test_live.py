@@ -124,6 +124,7 @@ async def test_reports_are_made_once_for_all_who_watch(make_pipeline: MakePipeli
         sockets = [await admin(pipeline, f"ws_{n}") for n in range(5)]
         for socket in sockets:
             await socket.ask({"command": "watch", "params": {"interval_s": 0.2}})
+            await asyncio.sleep(0.01)  # at a time of its own: served along with the others all the same
         made.update(metrics=0, health=0)
         await asyncio.sleep(10)
         for socket in sockets:
