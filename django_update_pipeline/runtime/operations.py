@@ -50,6 +50,9 @@ MAX_LIST_BYTES: Final = 512 * 1024
 MAX_NUMBERS: Final = 1000
 MAX_CHANNELS: Final = 20
 
+#: A cause is what somebody's error says, which may be no valid Unicode.
+MAX_CAUSE_CHARS: Final = 500
+
 
 def carry_out(pipeline: UpdatePipeline, command: str, params: Params, *, by: str) -> dict[str, Any]:
     """Carries out one command with its checked parameters.
@@ -209,7 +212,7 @@ def _summary(letter: DeadLetter) -> dict[str, Any]:
         "channels": list(letter.channels[:MAX_CHANNELS]),
         "bytes": len(letter.payload),
         "reason": letter.reason,
-        "cause": letter.cause,
+        "cause": one_line(letter.cause, MAX_CAUSE_CHARS),
         "queued_at": letter.queued_at,
         "died_at": letter.died_at,
         "is_replayable": letter.is_replayable,

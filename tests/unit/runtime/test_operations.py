@@ -205,6 +205,17 @@ def test_a_letter_is_shown_with_its_data_unless_that_is_too_large() -> None:
     assert caught.value.code == "not_found"
 
 
+def test_a_cause_that_is_no_valid_text_spoils_no_list() -> None:
+    pipeline = UpdatePipeline()
+    pipeline.dead_letters.add(UpdateMessage("a", "said", b"{}"), "failed", "half \ud83c of\none\x1b[2J", 1.0)
+    dead(pipeline, 2)
+    letters = ask(pipeline, "list_dead_letters")["letters"]
+    assert [letter["cause"] for letter in letters] == [
+        "ValueError: no such room",
+        r"half \ud83c of\none\x1b[2J",
+    ]
+
+
 def test_parts_are_told_in_flow_order() -> None:
     kinds = [part["kind"] for part in ask(UpdatePipeline(), "get_plugins")["parts"]]
     assert kinds == ["queue", "batching policy", "circuit breaker", "retry policy", "transport", "store"]
