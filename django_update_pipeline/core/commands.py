@@ -54,6 +54,12 @@ class Hold(Params, frozen=True):
     reason: Annotated[str, Meta(max_length=200)] = ""
 
 
+class OnePlugin(Params, frozen=True):
+    """The plugin's name, as `get_plugins` has it."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=200)]
+
+
 class ListDeadLetters(Params, frozen=True):
     """Newest first: at most `limit`, those with a number below `before`, of one `reason`."""
 
@@ -159,6 +165,12 @@ COMMANDS: Final[Mapping[str, Command]] = MappingProxyType(
         ),
         "discard_dead_letters": Command(
             "dead_letters_discarded", SomeDeadLetters, True, "Lets dead letters go for good."
+        ),
+        "enable_plugin": Command(
+            "plugin_enabled",
+            OnePlugin,
+            True,
+            "Switches the parts of a plugin on again that were switched off.",
         ),
         "watch": Command(
             "watching", Watch, False, "Has reports sent by themselves; on the admin socket only."

@@ -10,10 +10,38 @@ from pathlib import Path
 from typing import Any
 
 from ..core.messages import JSONObject, UpdatePriority
+from ..core.names import error_text, one_line
 from ..core.ports import MaybeAwaitable, Sink
 from ..core.recording import AgentMovement, Recording, join_steps, parse_movement_file, parse_recording
+from ..core.repeats import Repeats
+from ..exceptions import UpdatePipelineError
 
 logger = logging.getLogger(__name__)
+
+
+class Complaints:
+    """What one source could not queue: told less and less often, and to the pipeline where it is the source's fault."""
+
+    def __init__(self, source: object) -> None:
+        self.repeats = Repeats()
+        self._source = source
+
+    def not_queued(self, sink: Sink, what: str, error: Exception, subject: str | None = None) -> None:
+        """A change could not be queued. That the pipeline refused it (it is full, say) is not the source's failure."""
+        if count := self.repeats.add():
+            logger.warning(
+                "a change of %s could not be queued (%d so far): %s", one_line(what), count, error_text(error)
+            )
+            logger.debug("it could not be queued here", exc_info=error)
+        failed = getattr(sink, "source_failed", None)
+        if failed is not None and not isinstance(error, UpdatePipelineError):
+            failed(self._source, error, subject)
+
+    def queued(self, sink: Sink) -> None:
+        """A change was queued: failures before it were not in a row."""
+        passed = getattr(sink, "source_passed", None)
+        if self.repeats.total and passed is not None:
+            passed(self._source)
 
 
 class UnifiedAgentManagerSource:
@@ -40,8 +68,13 @@ class UnifiedAgentManagerSource:
             adapter.get_agent_for_frontend if adapter is not None else manager.get_agent_state
         )
         self.priority = priority
-        self.failures = 0  # changes that could not be queued
+        self._complaints = Complaints(self)
         self._sink: Sink | None = None
+
+    @property
+    def failures(self) -> int:
+        """Changes that could not be queued."""
+        return self._complaints.repeats.total
 
     def start(self, pipeline: Sink) -> None:
         """Begins to listen, and queues every agent that is there."""
@@ -72,12 +105,12 @@ class UnifiedAgentManagerSource:
                 sink.queue_agent_update(str(agent_id), "state_removed", {}, self.priority)
             else:
                 sink.queue_agent_changed(str(agent_id), self.load, self.priority)
-        except Exception:  # our listener's boundary: the manager's work goes on, and so do its other agents
-            self.failures += 1
-            if self.failures & (self.failures - 1) == 0:  # the 1st, 2nd, 4th, 8th ...
-                logger.exception(
-                    "a change of agent %.200r could not be queued (%d so far)", agent_id, self.failures
-                )
+        except (
+            Exception
+        ) as error:  # our listener's boundary: the manager's work goes on, and so do its other agents
+            self._complaints.not_queued(sink, f"agent {agent_id!r:.200}", error)
+        else:
+            self._complaints.queued(sink)
 
 
 class ModelSource:
@@ -112,6 +145,7 @@ class ModelSource:
         self.agent_id = agent_id or (lambda instance: f"{instance._meta.label_lower}.{instance.pk}")
         self.priority = priority
         self.existing = existing
+        self._complaints = Complaints(self)
         self._sink: Sink | None = None
 
     def start(self, pipeline: Sink) -> MaybeAwaitable[None]:
@@ -155,10 +189,16 @@ class ModelSource:
             for instance in model._default_manager.iterator():
                 try:
                     states[self.agent_id(instance)] = self.serialize(instance)
-                except Exception:  # the application's code: one row keeps no other from being shown
+                except Exception as error:  # the application's code: one row keeps no other from being shown
                     failures += 1
                     if failures == 1:
-                        logger.exception("%s %s could not be serialized", instance._meta.label, instance.pk)
+                        logger.error(
+                            "%s %s could not be serialized: %s",
+                            instance._meta.label,
+                            one_line(str(instance.pk), 100),
+                            error_text(error),
+                        )
+                        logger.debug("it could not be serialized here", exc_info=error)
         if failures > 1:
             logger.error("%d rows in all could not be serialized", failures)
         return states
@@ -195,8 +235,11 @@ class ModelSource:
                 queue()
             else:
                 self._on_commit(queue, using)
-        except Exception:  # our receiver's boundary: the application's save goes on
-            logger.exception("a change of %s could not be queued", instance._meta.label)
+        except Exception as error:  # our receiver's boundary: the application's save goes on
+            label = instance._meta.label
+            self._complaints.not_queued(sink, label, error, f"{label} {getattr(instance, 'pk', None)!r:.100}")
+        else:
+            self._complaints.queued(sink)
 
     def _waits_itself(self, using: str) -> bool:
         """Whether the pipeline's own waiting for the commit is for this database."""
@@ -285,8 +328,9 @@ class ReplaySource:
     async def _play(self, apply: Callable[[str, JSONObject], object]) -> None:
         try:
             await self._play_steps(apply)
-        except Exception:  # nobody awaits this task
-            logger.exception("the recording could not be played to its end")
+        except Exception as error:  # nobody awaits this task
+            logger.error("the recording could not be played to its end: %s", error_text(error))
+            logger.debug("it ended here", exc_info=error)
 
     async def _play_steps(self, apply: Callable[[str, JSONObject], object]) -> None:
         loop = asyncio.get_running_loop()

@@ -60,6 +60,11 @@ class Containment:
         self._parts[id(part)] = part, boundary
         return boundary
 
+    def known(self, part: object) -> Boundary | None:
+        """The boundary of a part that has one."""
+        found = self._parts.get(id(part))
+        return None if found is None else found[1]
+
     def boundaries(self) -> list[Boundary]:
         """All of them, in the order in which they were made."""
         return list(self._boundaries.values())

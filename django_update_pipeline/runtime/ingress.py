@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from ..core.messages import UpdateMessage
+from ..exceptions import UpdatePipelineError
 
 logger = logging.getLogger(__name__)
 
@@ -30,13 +31,22 @@ class Ingress:
         #: Called with the door open again, when something may be due earlier; True: commands were carried out, so
         #: anything may have changed. In any thread.
         self.after: Callable[[bool], object] = lambda commands: None
+        #: Whether the caller is a part that is asked about what enters: what it put in would ask it again, for ever.
+        self.is_barred: Callable[[], bool] = lambda: False
         self._inbox: deque[UpdateMessage | Command] = deque()
         self._lock = threading.Lock()
 
     def put(self, item: UpdateMessage | Command) -> None:
         """Hands in an update or a command. It is done on return, unless another thread holds the door: then
         that thread does it right after. Any thread.
+
+        Raises:
+            UpdatePipelineError: the caller is barred.
         """
+        if self.is_barred():
+            raise UpdatePipelineError(
+                "a batching policy can't queue updates: it is asked about each one that is queued"
+            )
         self._inbox.append(item)
         self.after(self.drain())
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..core.names import reflected
 
 if TYPE_CHECKING:
+    from .boundary import Boundary
     from .pipeline import UpdatePipeline
 
 BUILT_IN: Final = "django_update_pipeline.plugins.defaults"
@@ -21,6 +22,7 @@ CALLED_HOOKS: Final = {
     "observe_batch_delivered": "observer",
     "observe_dead_lettered": "observer",
     "observe_breaker_changed": "observer",
+    "observe_part_switched": "observer",
     "observe_connection_opened": "observer",
     "observe_connection_closed": "observer",
     "observe_operator_command": "observer",
@@ -46,7 +48,10 @@ def inventory(pipeline: UpdatePipeline) -> dict[str, Any]:
         return {"parts": rows, "plugins": []}
     checks = [_row(pipeline, "health check", one) for one in parts.health_checks]
     for hook, kind in CALLED_HOOKS.items():
-        rows += [_record(kind, hook, hook, plugin) for plugin in plugins.implementers(hook)]
+        rows += [
+            _record(kind, hook, hook, plugin, pipeline.containment.boundary(plugin, kind, hook))
+            for plugin in plugins.implementers(hook)
+        ]
     return {"parts": rows + checks, "plugins": plugins.names()}
 
 
@@ -54,23 +59,25 @@ def _row(pipeline: UpdatePipeline, kind: str, part: object) -> dict[str, Any]:
     cls = type(part)
     dotted = f"{cls.__module__}.{cls.__qualname__}"
     name = getattr(part, "name", None)
-    own = cls.__module__.startswith("django_update_pipeline.")
-    return _record(
-        kind,
-        reflected(name)[1:-1] if isinstance(name, str) and name else cls.__qualname__,
-        dotted,
-        BUILT_IN if own else cls.__module__,
-    )
+    boundary = pipeline.containment.known(part)
+    provider = pipeline.containment.providers.get(id(part))
+    if provider is not None:
+        plugin = provider[1]
+    else:
+        plugin = BUILT_IN if cls.__module__.startswith("django_update_pipeline.") else cls.__module__
+    shown = reflected(name)[1:-1] if isinstance(name, str) and name else cls.__qualname__
+    return _record(kind, shown, dotted, plugin, boundary)
 
 
-def _record(kind: str, name: str, dotted: str, plugin: str) -> dict[str, Any]:
+def _record(kind: str, name: str, dotted: str, plugin: str, boundary: Boundary | None) -> dict[str, Any]:
+    record: dict[str, Any] = {} if boundary is None else boundary.report()
     return {
         "kind": kind,
         "name": name,
         "class": dotted,
         "plugin": plugin,
-        "is_off": False,
-        "off_because": "",
-        "failures": 0,
-        "last_error": "",
+        "is_off": record.get("is_off", False),
+        "off_because": record.get("off_because", ""),
+        "failures": record.get("failures", 0),
+        "last_error": record.get("last_error", ""),
     }

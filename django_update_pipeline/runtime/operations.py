@@ -27,13 +27,14 @@ from ..core.commands import (
     ListDeadLetters,
     OneConnection,
     OneDeadLetter,
+    OnePlugin,
     Params,
     SomeDeadLetters,
 )
 from ..core.dead_letters import DeadLetter
 from ..core.messages import UpdateMessage
 from ..core.names import one_line, reflected
-from ..exceptions import PipelineFull
+from ..exceptions import PipelineFull, PluginError
 from .inventory import inventory
 from .live import connection_summary
 
@@ -159,6 +160,13 @@ def _connection(connection: Connection, now: float, head: int) -> dict[str, Any]
 
 def _plugins(pipeline: UpdatePipeline, params: Params) -> dict[str, Any]:
     return inventory(pipeline)
+
+
+def _enable_plugin(pipeline: UpdatePipeline, params: OnePlugin) -> dict[str, Any]:
+    try:
+        return {"name": params.name, "enabled": pipeline.enable_plugin(params.name)}
+    except PluginError as error:
+        raise CommandError("not_found", str(error)) from None
 
 
 def _fitting(rows: Iterable[dict[str, Any]]) -> tuple[list[dict[str, Any]], bool]:
@@ -296,6 +304,7 @@ _OPERATIONS: dict[str, Callable[[UpdatePipeline, Any], dict[str, Any]]] = {
     "get_status": _status,
     "get_history": _history,
     "get_plugins": _plugins,
+    "enable_plugin": _enable_plugin,
     "list_dead_letters": _list_letters,
     "show_dead_letter": _show_letter,
     "reset_circuit_breaker": _reset_breaker,

@@ -35,7 +35,7 @@ from .connections import WebSocketManager, closer, sender
 from .containment import Containment
 from .delivery import Delivery
 from .dispatcher import Dispatcher
-from .guarded import GuardedBreaker, guarded_batching, guarded_breaker, guarded_retry
+from .guarded import GuardedBatching, GuardedBreaker, guarded_batching, guarded_breaker, guarded_retry
 from .ingress import Ingress
 from .live import Live
 from .monitor import Monitor
@@ -110,6 +110,9 @@ class UpdatePipeline(Queueing):
         self._queue = self.batch_processor.queue
         self._ingress = Ingress(self.batch_processor.accept)
         self._ingress.after = self._after_door
+        policy = self.batch_processor.policy
+        if isinstance(policy, GuardedBatching):
+            self._ingress.is_barred = policy.boundary.is_inside
         self.batch_processor.clear = self._clear
         self.batch_processor.on_tuned = self._nudge
         self._obituaries: deque[tuple[UpdateMessage, str, str]] = deque(maxlen=1000)

@@ -321,3 +321,193 @@ async def test_a_part_that_returns_rubbish(part: str, rubbish: str, caplog: pyte
     if part != "retry" and not is_an_answer:
         assert named(pipeline), pipeline.plugins.report()
     assert all(len(r.getMessage().splitlines()) == 1 for r in caplog.records if r.levelno > logging.DEBUG)
+
+
+HANGING: dict[str, Do] = {"hangs": _hangs, "hangs and ignores its cancellation": _ignores_cancellation}
+
+
+@pytest.mark.fault(
+    "F14", "an asynchronous part that hangs meets its timeout, and other agents' updates do not wait for it"
+)
+@pytest.mark.parametrize("how", list(HANGING))
+@pytest.mark.parametrize("part", ["source.start", "source.stop", "transformer", "transport"])
+@in_virtual_time
+async def test_a_part_that_hangs(part: str, how: str) -> None:
+    if part == "transport" and how != "hangs":
+        return await a_transport_that_never_ends_is_down()
+    pipeline = await observed(part, HANGING[how], stop_timeout_s=5.0)
+    assert named(pipeline)
+    (row,) = [row for row in pipeline.plugins.report() if row["failures"]]
+    assert "no answer within" in row["last_error"] or "hang and ignore" in row["last_error"]
+    await end_the_stubborn()
+
+
+async def a_transport_that_never_ends_is_down() -> None:
+    """What it still does with the publication nobody knows, so it is given no other one: an outage, told as one."""
+    pipeline, plugin = made("transport", _ignores_cancellation)
+    await pipeline.start()
+    pipeline.queue_agent_update(BAD, "said", {})
+    async with asyncio.timeout(60):
+        while pipeline.circuit_breaker.state.value != "open":  # noqa: ASYNC110 - looking is the test
+            await asyncio.sleep(0.1)
+    pipeline.queue_agent_update(GOOD, "said", {})
+    issues = str(pipeline.get_health_status()["issues"])
+    assert "transport bad transport of plugin" in issues
+    assert "hang and ignore their cancellation" in issues
+    assert plugin.asked == 1
+    report = await pipeline.stop(1.0)
+    assert (report.pending, report.in_time) == (2, False)
+    await end_the_stubborn()
+
+
+async def end_the_stubborn() -> None:
+    """Calls that ignore their cancellation end with the test."""
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        for _ in range(2000):
+            task.cancel()
+            await asyncio.sleep(0)
+            if task.done():
+                break
+
+
+@pytest.mark.fault("F14", "a load that hangs holds up its own agent only")
+@pytest.mark.parametrize("how", list(HANGING))
+@in_virtual_time
+async def test_a_load_that_hangs(how: str) -> None:
+    pipeline, _ = made("none", object)
+
+    async def load(agent_id: str) -> Any:
+        await HANGING[how]()
+
+    async with pipeline:
+        pipeline.queue_agent_changed("loaded", load)  # type: ignore[arg-type]
+        await others_are_delivered(pipeline, "load")
+        async with asyncio.timeout(60):
+            while not pipeline.dead_letters.list():  # noqa: ASYNC110 - looking is the test
+                await asyncio.sleep(0.1)
+    assert [letter.agent_id for letter in pipeline.dead_letters.list()] == ["loaded"]
+    await end_the_stubborn()
+
+
+@pytest.mark.fault("F15", "a part that changes what it is given changes nobody else's")
+async def test_a_part_that_changes_its_input() -> None:
+    seen: list[Any] = []
+
+    class Vandal:
+        @hookimpl
+        def provide_transformers(self, config: Any) -> list[Any]:
+            class Transformer:
+                def transform(self, agent_id: str, update_type: str, data: Any) -> Any:
+                    data["nested"].clear()
+                    data["more"] = 1
+                    return {"nested": {"n": 1}}
+
+            return [Transformer()]
+
+        @hookimpl
+        def observe_dead_lettered(self, update: Any) -> None:
+            update.payload = b"forged"
+            update.channels = ("elsewhere",)
+
+        @hookimpl
+        def authorize_action(self, params: Any) -> bool:
+            params["amount"] = 10**6
+            return True
+
+    class Teller:
+        @hookimpl
+        def handle_action(self, params: Any) -> bool:
+            seen.append(params)
+            return True
+
+    config = config_from_mapping(
+        {"entry_points": False, "queue": {"max_events": 1, "overflow": "drop_oldest"}}
+    )
+    pipeline = build_pipeline(config, extra_plugins=[Vandal(), Teller()])
+    data = {"nested": {"n": 0}}
+    pipeline.queue_agent_update("old", "said", data)
+    pipeline.queue_agent_update("new", "said", data)
+    async with pipeline:
+        await pipeline.publish("a", "state_change", data)
+        params = {"amount": 1}
+        client: Any = object()
+        assert await pipeline.access.may_act(client, "a", "pay", params)
+        assert await pipeline.access.act(client, "a", "pay", params)
+    assert data == {"nested": {"n": 0}}
+    assert seen == [{"amount": 1}]
+    (letter,) = pipeline.dead_letters.list()
+    assert (letter.payload, letter.channels) == (b'{"nested":{"n":0}}', ("updates",))
+
+
+class Recursive:
+    """Each part queues an update, or causes what it is told of, whenever it is asked."""
+
+    def __init__(self) -> None:
+        self.pipeline: Any = None
+        self.depth = self.deepest = 0
+
+    def again(self, *args: Any) -> None:
+        self.depth += 1
+        self.deepest = max(self.deepest, self.depth)
+        try:
+            if self.pipeline is not None and self.depth < 50:
+                self.pipeline.queue_agent_update("echo", "said", {"depth": self.depth})
+        finally:
+            self.depth -= 1
+
+
+@pytest.mark.fault("F15", "a part that queues updates from inside ends, and the others' updates come through")
+@pytest.mark.parametrize(
+    "part", ["router", "batching", "transformer", "observer", "check", "breaker_changed"]
+)
+@in_virtual_time
+async def test_a_part_that_queues_from_inside(part: str) -> None:
+    echo = Recursive()
+
+    def what() -> Any:
+        if part == "check":
+            echo.pipeline.get_health_status()
+            return None
+        if part == "breaker_changed":
+            breaker = echo.pipeline.circuit_breaker
+            breaker.force_open("again") if breaker.state.value == "closed" else breaker.force_close("again")
+            return None
+        echo.again()
+        return {"transformer": {}, "batching": 0}.get(part)
+
+    never_off = {"containment": {"max_failures": 0}}
+    pipeline, plugin = made("observer" if part == "breaker_changed" else part, what, **never_off)
+    if part == "breaker_changed":
+
+        class Toggling:
+            @hookimpl
+            def observe_breaker_changed(self) -> None:
+                what()
+
+        pipeline.parts.observers.breaker_changed = (
+            pipeline.plugins.__class__(
+                extra=[Toggling()], entry_points=False, containment=pipeline.containment
+            )
+            .observers()
+            .breaker_changed
+        )
+        plugin.part = "none"
+    async with pipeline, asyncio.timeout(600):
+        echo.pipeline = pipeline
+        if part == "router":
+            # The echo asks the router what is to become of the echo: that is refused, and the first one goes on.
+            now = plugin.now
+            plugin.now = (  # type: ignore[method-assign]
+                lambda part, otherwise, agent_id=BAD: (
+                    what() if part == "router" else now(part, otherwise, agent_id)
+                )
+            )
+        if part == "breaker_changed":
+            pipeline.circuit_breaker.force_open("first")
+            pipeline.circuit_breaker.force_close("at last")
+        await others_are_delivered(pipeline, part)
+        pipeline.get_health_status()
+        assert echo.deepest <= 2
+        assert pipeline.is_running
+        balanced(pipeline)
+        echo.pipeline = None

@@ -22,6 +22,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "close_connection": {"connection_id": "ws_1"},
     "replay_dead_letters": {"all": True},
     "discard_dead_letters": {"numbers": [1]},
+    "enable_plugin": {"name": "shop_live"},
 }
 
 
@@ -100,4 +101,5 @@ def test_what_changes_something_or_shows_data_needs_an_operator() -> None:
         "close_connection",
         "replay_dead_letters",
         "discard_dead_letters",
+        "enable_plugin",
     }

@@ -105,7 +105,11 @@ def test_a_position_of_another_shape_is_refused(since):
 
 
 def test_every_admin_command_is_known():
-    needed = {"show_dead_letter": {"number": 1}, "close_connection": {"connection_id": "ws_1"}}
+    needed = {
+        "show_dead_letter": {"number": 1},
+        "close_connection": {"connection_id": "ws_1"},
+        "enable_plugin": {"name": "shop_live"},
+    }
     for command in COMMANDS:
         params = needed.get(
             command, {"all": True} if "SomeDeadLetters" in str(COMMANDS[command].params) else {}

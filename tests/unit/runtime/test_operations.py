@@ -89,6 +89,7 @@ async def test_the_samples_of_the_page_have_the_keys_of_real_answers(make_pipeli
             "replay_dead_letters": {"numbers": [1]},
             "discard_dead_letters": {"numbers": [2]},
             "close_connection": {"connection_id": "ws_0123"},
+            "enable_plugin": {"name": pipeline.containment.boundaries()[0].plugin},
         }
         for command in (name for name in COMMANDS if name not in ADMIN_SOCKET_ONLY):
             kind = COMMANDS[command].reply
