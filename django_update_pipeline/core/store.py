@@ -20,7 +20,7 @@ Laws (design, section 6):
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -29,13 +29,17 @@ import msgspec
 from ..exceptions import UpdatesRejected
 from .codec import join_fields, split_object
 from .config import StoreConfig
-from .messages import FULL_STATE
+from .messages import FULL_STATE, UpdatePriority
 from .publication import Change, Publication, UpdateKind
 
 _APPLIED_IDS = 1024
+
+#: So many of a channel's latest CRITICAL changes are known by their agents; a pass looks for those in between.
+URGENT_KEPT = 256
 _ALL = frozenset((-1,))
 
 _EVENT, _MERGE, _REMOVE = UpdateKind.EVENT, UpdateKind.MERGE, UpdateKind.REMOVE
+_CRITICAL, _NORMAL = UpdatePriority.CRITICAL, UpdatePriority.NORMAL
 
 
 class AgentState:
@@ -47,6 +51,7 @@ class AgentState:
         "created",
         "fields",
         "offsets",
+        "priority",
         "rendered",
         "timestamp",
         "unset",
@@ -65,6 +70,7 @@ class AgentState:
         self.rendered: tuple[int, str] | None = None  # a protocol's frame for `changed`, kept by `session`
         self.update_type = FULL_STATE
         self.timestamp = 0.0
+        self.priority = _NORMAL  # of its last change
 
     def text(self) -> bytes:
         """The whole state as compact JSON."""
@@ -81,6 +87,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     update_type: str
     data: bytes
     timestamp: float
+    priority: UpdatePriority = UpdatePriority.NORMAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +151,7 @@ class ChannelStore:
         self.tombstones = 0
         self.changed_at = 0  # the offset of the channel's last change
         self.last_evicted = 0  # the offset of the last event the ring let go of
+        self._urgent: deque[tuple[int, str]] = deque(maxlen=URGENT_KEPT)
         # In order of last change; an agent that changes moves to the end.
         self.agents: OrderedDict[str, AgentState] = OrderedDict()
         self.removed: OrderedDict[str, int] = OrderedDict()  # in order of removal; outlives a return
@@ -160,18 +168,28 @@ class ChannelStore:
     # writing
 
     def apply(self, offset: int, change: Change) -> None:
-        """Applies one change; `offset` is above every earlier one."""
+        """Applies one change; `offset` is above every earlier one. What changes nothing leaves no trace."""
         if change.kind is _EVENT:
             self._append_event(
-                Event(offset, change.agent_id, change.update_type, change.content, change.timestamp)
+                Event(
+                    offset,
+                    change.agent_id,
+                    change.update_type,
+                    change.content,
+                    change.timestamp,
+                    change.priority,
+                )
             )
         elif change.kind is _REMOVE:
-            self._remove(offset, change.agent_id, change.timestamp)
-        else:
-            self._set(offset, change)
+            if not self._remove(offset, change.agent_id, change.timestamp):
+                return
+        elif not self._set(offset, change):
+            return
         self.changed_at = offset
+        if change.priority is _CRITICAL:
+            self._urgent.append((offset, change.agent_id))
 
-    def _set(self, offset: int, change: Change) -> None:
+    def _set(self, offset: int, change: Change) -> bool:
         agent_id = change.agent_id
         agent = self.agents.get(agent_id)
         new = agent is None
@@ -179,7 +197,7 @@ class ChannelStore:
             agent = AgentState(agent_id, offset)
         merge = change.kind is _MERGE
         if not new and not merge and agent.whole == change.content:
-            return  # equal bytes keep their offsets
+            return False  # equal bytes keep their offsets
         incoming = split_object(change.content)
         fields, offsets = agent.fields, agent.offsets
         touched = new
@@ -205,12 +223,13 @@ class ChannelStore:
             self.tombstones += 1
             touched = True
         if not touched:
-            return
+            return False
         agent.whole = None if merge else change.content
         agent.changed = offset
         if not merge:  # a patched agent is told whole, and what is whole must not look like a patch
             agent.update_type = change.update_type
         agent.timestamp = change.timestamp
+        agent.priority = change.priority
         if new:
             self.agents[agent_id] = agent
             self.totals.entered(agent_id)
@@ -221,15 +240,16 @@ class ChannelStore:
             self.agents.move_to_end(agent_id)
         if self.tombstones + len(self.removed) > self.config.max_tombstones:
             self.compact(offset)
+        return True
 
     def _grew(self, size: int) -> None:
         self.state_bytes += size
         self.totals.size_bytes += size
 
-    def _remove(self, offset: int, agent_id: str, timestamp: float) -> None:
+    def _remove(self, offset: int, agent_id: str, timestamp: float) -> bool:
         agent = self.agents.pop(agent_id, None)
         if agent is None:
-            return
+            return False
         self._grew(-sum(map(len, agent.fields.values())))
         self.totals.left(agent_id)
         self.tombstones -= len(agent.unset or ())
@@ -244,6 +264,7 @@ class ChannelStore:
         self._removed_at[agent_id] = timestamp
         if self.tombstones + len(self.removed) > self.config.max_tombstones:
             self.compact(offset)
+        return True
 
     def compact(self, head: int) -> None:
         """Drops the older half of the tombstones and raises the floor to the last one dropped."""
@@ -346,6 +367,15 @@ class ChannelStore:
     def gone_since(self, position: int) -> list[tuple[str, float]]:
         """Those of `removals_since` that are not back."""
         return [removal for removal in self.removals_since(position) if removal[0] not in self.agents]
+
+    def urgent_since(self, position: int) -> list[str]:
+        """Agents with CRITICAL changes above `position`, each once, in order; of the latest `URGENT_KEPT` changes."""
+        found: dict[str, None] = {}
+        for offset, agent_id in reversed(self._urgent):
+            if offset <= position:
+                break
+            found[agent_id] = None
+        return list(reversed(found))
 
     def scan(self, cursor: int, limit: int) -> Iterator[AgentState]:
         """Agents in order of creation, created above `cursor` and up to `limit`: each once, whatever changes."""

@@ -1,0 +1,549 @@
+"""A sync connection's positions: what it has been told of each view, and what comes next.
+
+One that keeps up shares its frames with all others at the same positions (`SyncRenderer.live`); one that is new, comes
+back, or fell behind goes through the store at its own pace (`Pass`). Its backlog is one offset a view, never a queue.
+
+Laws (design, section 6). Laws C1, C2 and C4 of `session` hold here too, in this protocol's words: a pass fixes its
+target, the head; sends every agent changed up to it, as it is now, in parts that move no position; then the events up
+to it, in one order across channels, and with them the positions.
+
+- Law C3 (urgent): between parts, agents touched by CRITICAL go first, with all their changes and events since the
+  client's position.
+- Law C6 (sharing): connections of the same views share a frame if it reaches the head and starts at or before their
+  positions, and at or above the floor.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import msgspec
+
+from .store import AgentState, ChannelStore, Event, Store
+from .sync_frames import FrameBuilder, SyncFrame, View, check_text
+
+#: A part is closed at about so many characters; one agent or event is never split.
+PART_CHARS = 32 * 1024
+
+#: A frame from an older position serves a newer one, too, if it has at most so many characters (Law C6).
+SHARED_CHARS = 8 * 1024
+
+#: More than this at once is not shared but sent in parts.
+MAX_LIVE_CHARS = 256 * 1024
+
+#: Up to so many changed agents are listed; for more, all agents are looked through.
+MAX_LISTED_AGENTS = 1024
+
+#: Every so many seconds a live frame of a channel carries some agents whole.
+CHECK_EVERY_S = 10.0
+
+#: At most about so many characters of them.
+CHECK_CHARS = 4096
+
+Positions = tuple[int, ...]
+
+
+class SyncLive(msgspec.Struct, frozen=True):
+    """What brings connections from the same positions to the head: frames, and the positions after each.
+
+    State parts come first and move nothing (Law C4), so an interruption costs a repetition and no more.
+    """
+
+    views: tuple[View, ...]
+    to: int
+    frames: list[SyncFrame]
+    after: list[Positions]
+    size: int = 0
+
+
+class SyncRenderer:
+    """Makes live frames from the store, each once for all connections that are at the same positions."""
+
+    def __init__(self, store: Store, time: Callable[[], float]) -> None:
+        self.store = store
+        self.time = time
+        self._live: dict[tuple[View, ...], list[tuple[Positions, SyncLive | None]]] = {}
+        self._head = -1
+        self._checked: dict[
+            View, tuple[float, int]
+        ] = {}  # when it was checked, and where the rotation stands
+
+    def live(self, views: tuple[View, ...], position: int, positions: Positions) -> SyncLive | None:
+        """The shared frames from a global position to the head; None if they are too much to share.
+
+        `positions` are what the connection was told of each view, `position` is where nothing was left to tell.
+        """
+        if self._head != self.store.head:
+            self._head = self.store.head
+            self._live.clear()
+        made = self._live.setdefault(views, [])
+        for base, live in reversed(made):
+            if base == positions or (
+                live is not None
+                and live.size <= SHARED_CHARS
+                and all(mine >= theirs for mine, theirs in zip(positions, base, strict=True))
+            ):
+                return live
+        live = self._render(views, position, positions)
+        made.append((positions, live))
+        return live
+
+    def _render(self, views: tuple[View, ...], position: int, positions: Positions) -> SyncLive | None:
+        store, now = self.store, self.time()
+        head = store.head
+        builders: dict[int, FrameBuilder] = {}
+        recent: dict[int, list[Event]] = {}
+        size = 0
+        for place, view in enumerate(views):
+            channel = store.channel(view.channel)
+            if channel.changed_at <= position:
+                continue
+            since = positions[place]
+            if since < channel.floor or position < channel.last_evicted:
+                return None
+            builder = builders[place] = FrameBuilder(view)
+            builder.remove(channel.removed_since(since))
+            changed = channel.agents_changed_since(since, MAX_LISTED_AGENTS)
+            if changed is None:
+                return None
+            for agent in changed:
+                builder.change(agent, since)
+                if builder.size > MAX_LIVE_CHARS:
+                    return None
+            events = channel.events_between(since, head)
+            size += builder.size + sum(len(event.data) for event in events)
+            if size > MAX_LIVE_CHARS:
+                return None
+            if events:
+                recent[place] = events
+        frames: list[SyncFrame] = []
+        after: list[Positions] = []
+        current = list(positions)
+
+        def tell(frame: SyncFrame, place: int) -> None:
+            current[place] = frame.to
+            frames.append(frame)
+            after.append(tuple(current))
+
+        for place, builder in builders.items():
+            channel = store.channel(views[place].channel)
+            if place not in recent:
+                if not builder.is_empty:
+                    check = self._check(views[place], channel, now)
+                    tell(self._built(builder, current[place], channel.changed_at, channel, now, check), place)
+            elif len(recent) > 1 and not builder.is_empty:
+                part = builder.build(
+                    store.epoch,
+                    current[place],
+                    current[place],
+                    now,
+                    channel.events_until(current[place]),
+                    more=True,
+                )
+                tell(part, place)
+        for place, events in in_order(recent):
+            channel = store.channel(views[place].channel)
+            builder = builders[place]
+            for event in events:
+                builder.event(event)
+            is_last = events[-1] is recent[place][-1]
+            to = channel.changed_at if is_last else events[-1].offset
+            check = self._check(views[place], channel, now) if is_last else ""
+            tell(self._built(builder, current[place], to, channel, now, check), place)
+        return SyncLive(views, head, frames, after, size)
+
+    def _built(
+        self, builder: FrameBuilder, from_: int, to: int, channel: ChannelStore, now: float, check: str
+    ) -> SyncFrame:
+        return builder.build(self.store.epoch, from_, to, now, channel.events_until(to), check=check)
+
+    def _check(self, view: View, channel: ChannelStore, now: float) -> str:
+        """Some agents whole, now and then, in rotation by creation."""
+        checked_at, cursor = self._checked.get(view, (0.0, 0))
+        if 0.0 <= now - checked_at < CHECK_EVERY_S or not channel.agents:
+            return ""
+        chosen: list[str] = []
+        size = 0
+        for agent in channel.scan(cursor, self.store.head):
+            size += len(agent.text())
+            if chosen and size > CHECK_CHARS:
+                break
+            chosen.append(agent.agent_id)
+            cursor = agent.created
+        else:
+            cursor = 0
+        if len(self._checked) > 10_000:  # views that nobody has any more
+            self._checked.clear()
+        self._checked[view] = (now, cursor)
+        return check_text(channel.agents, chosen, view.fields)
+
+
+def in_order(recent: Mapping[int, list[Event]]) -> Iterable[tuple[int, list[Event]]]:
+    """Events of several channels in one order, as runs of one channel each."""
+    if len(recent) == 1:
+        yield from recent.items()
+        return
+    merged = sorted((event.offset, place, event) for place, events in recent.items() for event in events)
+    run: list[Event] = []
+    for index, (_, place, event) in enumerate(merged):
+        run.append(event)
+        if index + 1 == len(merged) or merged[index + 1][1] != place:
+            yield place, run
+            run = []
+
+
+@dataclass(slots=True)
+class Turn:
+    """One view in a pass."""
+
+    view: View
+    since: int  # parts tell what changed above it
+    is_snapshot: bool  # from nothing: all state, no events
+    is_owed: bool  # it ends with a frame that moves the position, if only to say that nothing is left
+    reset_told: bool = False
+    removals_told: bool = False
+    has_parts: bool = False
+    is_done: bool = False  # its position has reached the target
+    cursor: int = 0  # the creation offset of the agent sent last
+    few: list[AgentState] | None = None  # agents still to be told, last first, where they are few
+
+
+class Told(NamedTuple):
+    """A frame of a pass, whose it is, and whether the view is up to date with it."""
+
+    frame: SyncFrame
+    place: int
+    is_last: bool
+
+
+@dataclass(slots=True)
+class Pass:
+    """One way through the store, up to `target`. Everything in it is bounded by the number of views."""
+
+    target: int
+    turns: list[Turn]
+    index: int = 0  # whose states are being sent; past the last: events
+    urgent: int = 0  # CRITICAL changes up to here were sent, or belong to the pass
+    may_overtake: bool = False  # urgent parts and others take turns, so that both get on
+    late_told: bool = False
+    pending: deque[Told] = field(default_factory=deque)
+
+
+class SyncSession:
+    """Where one sync connection stands. Belongs to the pipeline's loop.
+
+    `position` is the log's offset up to which nothing is left to tell while `catch_up` is None; `positions` what was
+    told of each of `views`, whose order they share.
+    """
+
+    __slots__ = ("catch_up", "position", "positions", "renderer", "store", "views")
+
+    def __init__(self, renderer: SyncRenderer) -> None:
+        self.renderer = renderer
+        self.store = renderer.store
+        self.views: tuple[View, ...] = ()
+        self.positions: Positions = ()
+        self.position = self.store.head
+        self.catch_up: Pass | None = None
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The channels it is on."""
+        return tuple(view.channel for view in self.views)
+
+    # subscriptions
+
+    def subscribe(self, wanted: Mapping[View, tuple[str, int] | None]) -> None:
+        """Adds views, each from `(epoch, offset)` or from nothing. One of the same channel takes another's place.
+
+        A position of another epoch, above the log's head or below the channel's floor leads to a reset.
+        """
+        turns = {turn.view: turn for turn in self._turns()}
+        for view in [view for view in turns if view.channel in {new.channel for new in wanted}]:
+            del turns[view]
+        for view, since in wanted.items():
+            channel = self.store.channel(view.channel)
+            if (
+                since is not None
+                and since[0] == self.store.epoch
+                and channel.floor <= since[1] <= self.store.head
+            ):
+                turns[view] = Turn(view, min(since[1], channel.changed_at), since[1] == 0, True)
+            else:
+                turns[view] = Turn(view, 0, True, True)
+        self._begin(turns.values())
+
+    def unsubscribe(self, channels: Iterable[str]) -> None:
+        """Takes channels off: from the next frame on nothing of them is sent."""
+        gone = set(channels)
+        if gone.isdisjoint(self.channels):
+            return
+        if self.catch_up is not None:
+            self._begin(turn for turn in self._turns() if turn.view.channel not in gone)
+            return
+        kept = [pair for pair in zip(self.views, self.positions, strict=True) if pair[0].channel not in gone]
+        self.views = tuple(view for view, _ in kept)
+        self.positions = tuple(position for _, position in kept)
+
+    def fall_behind(self) -> None:
+        """Begins a pass through the store up to the head (or begins it again)."""
+        self._begin(self._turns())
+
+    def _turns(self) -> list[Turn]:
+        """Each view as it stands now: what a new pass has to begin with."""
+        if self.catch_up is None:
+            return [Turn(v, at, False, False) for v, at in zip(self.views, self.positions, strict=True)]
+        turns = []
+        for turn, at in zip(self.catch_up.turns, self.positions, strict=True):
+            is_snapshot = turn.is_snapshot and not turn.is_done
+            turns.append(Turn(turn.view, 0 if is_snapshot else at, is_snapshot, not turn.is_done))
+        return turns
+
+    def _begin(self, turns: Iterable[Turn]) -> None:
+        ordered = sorted(turns, key=lambda turn: turn.view.channel)
+        self.views = tuple(turn.view for turn in ordered)
+        self.positions = tuple(turn.since for turn in ordered)
+        head = self.store.head
+        self.catch_up = Pass(head, ordered, urgent=head)
+
+    # telling
+
+    def has_news(self) -> bool:
+        """Whether there may be something to send."""
+        if self.catch_up is not None:
+            return True
+        get, position = self.store.channels.get, self.position
+        for view in self.views:
+            channel = get(view.channel)
+            if channel is not None and channel.changed_at > position:
+                return True
+        return False
+
+    def live(self) -> SyncLive | None:
+        """The shared frames to the head; None: they are too much, go through the store."""
+        return self.renderer.live(self.views, self.position, self.positions)
+
+    def sent(self, live: SyncLive, count: int) -> None:
+        """Notes how many of the shared frames were written, also if a pass began meanwhile."""
+        if self.catch_up is not None:
+            return  # frames repeat harmlessly: the pass tells from its own positions
+        if count:
+            told = dict(zip(live.views, live.after[count - 1], strict=True))
+            self.positions = tuple(
+                max(at, told.get(view, 0)) for view, at in zip(self.views, self.positions, strict=True)
+            )
+        if count == len(live.frames):
+            self.position = live.to
+        else:
+            self.fall_behind()  # what was not written is told anew, newest
+
+    def next_frame(self) -> SyncFrame | None:
+        """The next frame of the pass, read from the store now; None ends the pass."""
+        catch_up = self.catch_up
+        assert catch_up is not None
+        if not catch_up.pending and catch_up.may_overtake:
+            catch_up.may_overtake = False
+            self._gather_urgent(catch_up)
+        while not catch_up.pending and catch_up.index < len(catch_up.turns):
+            self._tell_states(catch_up, catch_up.index)
+        if not catch_up.pending and not catch_up.late_told:
+            self._gather_late(catch_up)
+        if catch_up is not self.catch_up:  # it had to begin again
+            return self.next_frame()
+        if not catch_up.pending:
+            self._tell_events(catch_up)
+        if not catch_up.pending:
+            self.position = catch_up.target
+            self.catch_up = None
+            return None
+        frame, place, is_last = catch_up.pending.popleft()
+        if frame.to > self.positions[place]:
+            self.positions = (*self.positions[:place], frame.to, *self.positions[place + 1 :])
+        if is_last:
+            catch_up.turns[place].is_done = True
+        catch_up.may_overtake = not frame.is_urgent
+        return frame
+
+    # states
+
+    def _tell_states(self, catch_up: Pass, place: int) -> None:
+        """Makes one part of a view's states, or ends its states."""
+        turn = catch_up.turns[place]
+        channel = self.store.channel(turn.view.channel)
+        if turn.since < channel.floor and not turn.is_snapshot:
+            # Tombstones that this position needs are gone: the view starts afresh.
+            catch_up.turns[place] = turn = Turn(turn.view, 0, True, True)
+            self.positions = (*self.positions[:place], 0, *self.positions[place + 1 :])
+        builder = FrameBuilder(turn.view)
+        if not turn.removals_told:
+            turn.removals_told = True
+            if not turn.is_snapshot:
+                builder.remove(channel.removed_since(turn.since))
+                few = channel.agents_changed_since(turn.since, MAX_LISTED_AGENTS)
+                turn.few = None if few is None else few[::-1]
+        for agent in self._rest(turn, channel, catch_up.target):
+            builder.change(agent, turn.since)
+            if builder.size > PART_CHARS:
+                self._part(catch_up, place, builder)
+                return
+        catch_up.index += 1
+        at, to = self.positions[place], self._end(place, catch_up.target, channel)
+        if turn.is_snapshot or not channel.events_between(at, to):
+            if turn.is_owed or not builder.is_empty or channel.last_evicted > at:
+                self._last(catch_up, place, builder)
+            else:
+                turn.is_done = True  # nothing changed: nothing to say, and the position stays
+        elif len(catch_up.turns) == 1 and not turn.has_parts and self.store.head == catch_up.target:
+            events = channel.events_between(at, to)
+            if builder.size + sum(len(event.data) + 100 for event in events) <= PART_CHARS:
+                for event in events:  # all there is to tell, in one frame
+                    builder.event(event)
+                self._last(catch_up, place, builder)
+            elif not builder.is_empty:
+                self._part(catch_up, place, builder)
+        elif not builder.is_empty:
+            self._part(catch_up, place, builder)
+
+    @staticmethod
+    def _rest(turn: Turn, channel: ChannelStore, target: int) -> Iterator[AgentState]:
+        """Agents of a view that are still to be told, each as it is when its turn comes."""
+        if turn.few is not None:
+            while turn.few:
+                agent = turn.few.pop()
+                if channel.agents.get(agent.agent_id) is agent:
+                    yield agent
+            return
+        for agent in channel.scan(turn.cursor, target):
+            turn.cursor = agent.created
+            if agent.changed > turn.since:
+                yield agent
+
+    def _gather_late(self, catch_up: Pass) -> None:
+        """Agents removed while states were being sent, and so perhaps passed by: told before any event."""
+        catch_up.late_told = True
+        turns = catch_up.turns
+        if all(turn.is_done for turn in turns):
+            return
+        for place, turn in enumerate(turns):
+            channel = self.store.channel(turn.view.channel)
+            if channel.floor > catch_up.target:
+                turn.is_snapshot, turn.is_done = True, False
+                self.fall_behind()
+                return
+            late = channel.removed_since(catch_up.target)
+            if late:
+                builder = FrameBuilder(turn.view)
+                builder.remove(late)
+                for agent_id in late:
+                    if (back := channel.agents.get(agent_id)) is not None:
+                        builder.change(back, catch_up.target)
+                self._part(catch_up, place, builder)
+
+    def _gather_urgent(self, catch_up: Pass) -> None:
+        """Agents that a CRITICAL change touched since: their changes and events, before their turn (Law C3)."""
+        wanted: dict[str, None] = {}
+        for turn in catch_up.turns:
+            for agent_id in self.store.channel(turn.view.channel).urgent_since(catch_up.urgent):
+                wanted[agent_id] = None
+        catch_up.urgent = self.store.head
+        builders: dict[int, FrameBuilder] = {}
+        recent: dict[int, list[Event]] = {}
+        for place, turn in enumerate(catch_up.turns if wanted else ()):
+            channel = self.store.channel(turn.view.channel)
+            at = self.positions[place]
+            if at < channel.floor and not turn.is_snapshot:
+                continue  # it is about to start afresh
+            before = catch_up.target if turn.is_snapshot else at
+            builder = builders[place] = FrameBuilder(turn.view)
+            builder.remove([one for one in wanted if channel.removed.get(one, 0) > before])
+            for agent_id in wanted:
+                if (agent := channel.agents.get(agent_id)) is not None:
+                    builder.change(agent, at)
+            events = [e for e in channel.events_between(before, self.store.head) if e.agent_id in wanted]
+            if events:
+                recent[place] = events
+        for place, builder in builders.items():
+            if not builder.is_empty and (place not in recent or len(recent) > 1):
+                self._part(catch_up, place, builder, is_urgent=True)
+        for place, events in in_order(recent):
+            for event in events:
+                builders[place].event(event)
+            self._part(catch_up, place, builders[place], is_urgent=True)
+
+    # events
+
+    def _tell_events(self, catch_up: Pass) -> None:
+        """Makes the next run of events of one view; at the end, what says that the others are up to date."""
+        target = catch_up.target
+        following = sorted(self._next_events(catch_up))
+        if not following:
+            for place, turn in enumerate(catch_up.turns):
+                if not turn.is_done:
+                    self._last(catch_up, place, FrameBuilder(turn.view))
+            return
+        at, place = following[0]
+        until = min(target, following[1][0]) if len(following) > 1 else target
+        channel = self.store.channel(catch_up.turns[place].view.channel)
+        builder = FrameBuilder(catch_up.turns[place].view)
+        for event in channel.events_between(self.positions[place], until):
+            if builder.size > PART_CHARS:
+                break
+            builder.event(event)
+            at = event.offset
+        if channel.events_between(at, target):
+            self._tell(catch_up, place, builder, at, more=True)
+        else:
+            self._last(catch_up, place, builder)
+
+    def _next_events(self, catch_up: Pass) -> Iterator[tuple[int, int]]:
+        """Offset and place of each view's next event up to the target, of those that have one."""
+        for place, turn in enumerate(catch_up.turns):
+            if not turn.is_done:
+                event = self.store.channel(turn.view.channel).next_event(self.positions[place])
+                if event is not None and event.offset <= catch_up.target:
+                    yield event.offset, place
+
+    # frames
+
+    def _end(self, place: int, target: int, channel: ChannelStore) -> int:
+        """The position of a view that was told everything up to the target: that of its last change, as shared."""
+        return max(self.positions[place], min(channel.changed_at, target))
+
+    def _part(self, catch_up: Pass, place: int, builder: FrameBuilder, *, is_urgent: bool = False) -> None:
+        """A frame that moves no position."""
+        catch_up.turns[place].has_parts = True
+        self._tell(catch_up, place, builder, self.positions[place], more=True, is_urgent=is_urgent)
+
+    def _last(self, catch_up: Pass, place: int, builder: FrameBuilder) -> None:
+        """The frame with which a view is up to date."""
+        channel = self.store.channel(catch_up.turns[place].view.channel)
+        self._tell(catch_up, place, builder, self._end(place, catch_up.target, channel), is_last=True)
+
+    def _tell(
+        self,
+        catch_up: Pass,
+        place: int,
+        builder: FrameBuilder,
+        to: int,
+        *,
+        more: bool = False,
+        is_urgent: bool = False,
+        is_last: bool = False,
+    ) -> None:
+        turn = catch_up.turns[place]
+        is_reset = turn.is_snapshot and not turn.reset_told and not turn.is_done
+        turn.reset_told |= is_reset
+        frame = builder.build(
+            self.store.epoch,
+            self.positions[place],
+            to,
+            self.renderer.time(),
+            self.store.channel(turn.view.channel).events_until(to),
+            reset=is_reset,
+            more=more,
+            urgent=is_urgent,
+        )
+        catch_up.pending.append(Told(frame, place, is_last))

@@ -1,0 +1,655 @@
+"""A sync connection, scene by scene: passes, parts, urgent agents, events of several channels, sharing."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from django_update_pipeline.core import sync_session as module
+from django_update_pipeline.core.config import StoreConfig
+from django_update_pipeline.core.messages import UpdateKind, UpdatePriority
+from django_update_pipeline.core.publication import Change, Publication
+from django_update_pipeline.core.store import Store
+from django_update_pipeline.core.sync_frames import View
+from django_update_pipeline.core.sync_session import SyncRenderer, SyncSession
+from django_update_pipeline.testing.mirror import Mirror
+
+A, B = View("a"), View("b")
+MOOD = View("a", ("mood",))
+CRITICAL, NORMAL = UpdatePriority.CRITICAL, UpdatePriority.NORMAL
+
+
+class World:
+    """A store, and short words for what happens to it."""
+
+    def __init__(self, **config: int) -> None:
+        self.now = 100.0
+        self.store = Store("e", StoreConfig(**config))
+        self.renderer = SyncRenderer(self.store, lambda: self.now)
+        self.batch = 0
+
+    def put(
+        self,
+        kind: UpdateKind,
+        agent_id: str,
+        content: dict[str, Any],
+        channels: str = "a",
+        priority: UpdatePriority = NORMAL,
+        unset: tuple[str, ...] = (),
+    ) -> int:
+        """One change, applied; its offset."""
+        self.batch += 1
+        text = json.dumps(content, separators=(",", ":")).encode()
+        update_type = "said" if kind is UpdateKind.EVENT else "state_change"
+        change = Change(kind, agent_id, tuple(channels), update_type, text, unset, 50.0, priority)
+        self.store.apply(Publication(f"p{self.batch}", (change,)))
+        return self.store.head
+
+    def set(
+        self, agent_id: str, channels: str = "a", priority: UpdatePriority = NORMAL, **fields: Any
+    ) -> int:
+        return self.put(UpdateKind.MERGE, agent_id, fields, channels, priority)
+
+    def unset(self, agent_id: str, *names: str, channels: str = "a") -> int:
+        return self.put(UpdateKind.MERGE, agent_id, {}, channels, NORMAL, names)
+
+    def remove(self, agent_id: str, channels: str = "a", priority: UpdatePriority = NORMAL) -> int:
+        return self.put(UpdateKind.REMOVE, agent_id, {}, channels, priority)
+
+    def say(self, agent_id: str, channels: str = "a", priority: UpdatePriority = NORMAL) -> int:
+        return self.put(UpdateKind.EVENT, agent_id, {"n": self.store.head + 1}, channels, priority)
+
+    def viewer(self, *views: View) -> Viewer:
+        return Viewer(self, views)
+
+
+class Viewer:
+    """A client and its session."""
+
+    def __init__(self, world: World, views: tuple[View, ...]) -> None:
+        self.world = world
+        self.mirrors = {view: Mirror() for view in views}
+        self.frames: list[dict[str, Any]] = []
+        self.connect()
+
+    def connect(self) -> None:
+        self.session = SyncSession(self.world.renderer)
+        since = {view: mirror.since() for view, mirror in self.mirrors.items()}
+        self.session.subscribe(
+            {view: (at["epoch"], at["offset"]) if at else None for view, at in since.items()}
+        )
+
+    def step(self) -> dict[str, Any] | None:
+        """One frame of a pass."""
+        frame = self.session.next_frame()
+        return None if frame is None else self.take(frame)
+
+    def take(self, sent: Any) -> dict[str, Any]:
+        frame: dict[str, Any] = json.loads(sent.text)
+        assert self.mirrors[sent.view].apply(frame), (
+            f"{frame} begins after {self.mirrors[sent.view].position}"
+        )
+        self.frames.append(frame)
+        return frame
+
+    def settle(self) -> list[dict[str, Any]]:
+        """Everything there is to tell; the frames."""
+        self.frames = []
+        while self.session.has_news():
+            live = None if self.session.catch_up else self.session.live()
+            if live is not None:
+                for frame in live.frames:
+                    self.take(frame)
+                self.session.sent(live, len(live.frames))
+            elif self.session.catch_up is None:
+                self.session.fall_behind()
+            else:
+                while self.step() is not None:
+                    pass
+        return self.frames
+
+    def shown(self, view: View = A) -> dict[str, Any]:
+        return self.mirrors[view].agents
+
+    def said(self, view: View = A) -> list[int]:
+        return [event["data"]["n"] for event in self.mirrors[view].events]
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each agent and event is a part of its own, and nothing is shared."""
+    monkeypatch.setattr(module, "PART_CHARS", 201)
+    monkeypatch.setattr(module, "MAX_LIVE_CHARS", 10)
+
+
+# snapshots and live frames
+
+
+def test_a_new_subscriber_gets_a_snapshot_without_events() -> None:
+    world = World()
+    world.set("x", mood="happy")
+    world.say("x")
+    viewer = world.viewer(A)
+    (frame,) = viewer.settle()
+    assert frame["reset"] is True
+    assert (frame["from"], frame["to"], frame["event_count"]) == (0, 2, 1)
+    assert viewer.shown() == {"x": {"mood": "happy"}}
+    assert viewer.said() == []
+    assert viewer.mirrors[A].is_live
+
+
+def test_an_empty_channel_is_live_at_once() -> None:
+    viewer = World().viewer(A)
+    (frame,) = viewer.settle()
+    assert (frame["from"], frame["to"]) == (0, 0)
+    assert viewer.mirrors[A].is_live
+
+
+def test_a_change_is_one_frame_with_that_field_alone() -> None:
+    world = World()
+    world.set("x", mood="happy", place="pool", partner="y")
+    viewer = world.viewer(A)
+    viewer.settle()
+    world.set("x", mood="sad")
+    world.unset("x", "partner")
+    (frame,) = viewer.settle()
+    assert frame["agents"] == {"x": {"set": {"mood": "sad"}, "unset": ["partner"], "at": 50.0}}
+    assert (frame["from"], frame["to"]) == (1, 3)
+    assert viewer.shown() == {"x": {"mood": "sad", "place": "pool"}}
+
+
+def test_what_changes_nothing_sends_nothing() -> None:
+    world = World()
+    world.set("x", mood="happy")
+    viewer = world.viewer(A)
+    viewer.settle()
+    world.set("x", mood="happy")
+    world.unset("x", "nothing")
+    world.remove("nobody")
+    assert viewer.settle() == []
+
+
+def test_a_field_that_comes_back_is_no_tombstone_any_more() -> None:
+    world = World()
+    world.set("x", mood="happy")
+    viewer = world.viewer(A)
+    viewer.settle()
+    world.unset("x", "mood")
+    world.set("x", mood="sad")
+    (frame,) = viewer.settle()
+    assert frame["agents"]["x"] == {"set": {"mood": "sad"}, "at": 50.0}
+    assert viewer.shown() == {"x": {"mood": "sad"}}
+
+
+def test_a_projection_is_told_of_its_fields_alone() -> None:
+    world = World()
+    world.set("x", mood="happy", place="pool")
+    viewer = world.viewer(MOOD)
+    (frame,) = viewer.settle()
+    assert frame["view"] == "mood"
+    world.set("x", place="beach")
+    assert viewer.settle() == []
+    world.set("x", mood="sad")
+    (frame,) = viewer.settle()
+    assert frame["from"] == 1, "it begins where the view was told last"
+    assert viewer.shown(MOOD) == {"x": {"mood": "sad"}}
+
+
+def test_connections_at_the_same_positions_share_a_frame() -> None:
+    world = World()
+    world.set("x", mood="happy")
+    first, second = world.viewer(A), world.viewer(A)
+    first.settle()
+    second.settle()
+    world.set("x", mood="sad")
+    assert first.session.live() is second.session.live()
+
+
+def test_a_small_frame_from_an_older_position_serves_a_newer_one() -> None:
+    world = World()
+    world.set("x", mood="happy")
+    behind, ahead = world.viewer(A), world.viewer(A)
+    behind.settle()
+    ahead.settle()
+    world.set("x", mood="sad")
+    ahead.settle()
+    world.say("x")
+    older = behind.session.live()
+    assert ahead.session.live() is older
+    ahead.settle()
+    behind.settle()
+    assert ahead.shown() == behind.shown() == {"x": {"mood": "sad"}}
+    assert ahead.said() == behind.said() == [3]
+
+
+def test_a_newer_frame_does_not_serve_an_older_position() -> None:
+    world = World()
+    world.set("x", mood="happy")
+    behind, ahead = world.viewer(A), world.viewer(A)
+    behind.settle()
+    ahead.settle()
+    world.set("x", mood="sad")
+    ahead.settle()
+    world.say("x")
+    newer = ahead.session.live()
+    assert behind.session.live() is not newer
+    behind.settle()
+    assert behind.shown() == {"x": {"mood": "sad"}}
+
+
+# resume
+
+
+def test_who_comes_back_gets_what_changed_alone() -> None:
+    world = World()
+    world.set("x", mood="happy", place="pool")
+    world.set("y", mood="calm")
+    viewer = world.viewer(A)
+    viewer.settle()
+    world.set("x", mood="sad")
+    world.remove("y")
+    world.say("x")
+    viewer.connect()
+    (frame,) = viewer.settle()
+    assert "reset" not in frame
+    assert frame["agents"] == {"x": {"set": {"mood": "sad"}, "at": 50.0}}
+    assert frame["removed"] == ["y"]
+    assert viewer.said() == [5]
+    assert viewer.mirrors[A].missed == 0
+
+
+def test_who_comes_back_to_nothing_new_is_told_so() -> None:
+    world = World()
+    world.set("x", mood="happy")
+    viewer = world.viewer(A)
+    viewer.settle()
+    viewer.connect()
+    (frame,) = viewer.settle()
+    assert (frame["from"], frame["to"]) == (1, 1)
+    assert "agents" not in frame
+    assert viewer.mirrors[A].is_live
+
+
+@pytest.mark.parametrize("since", [("other", 1), ("e", 99), ("", 1)])
+def test_a_position_of_another_log_or_of_the_future_leads_to_a_reset(since: tuple[str, int]) -> None:
+    world = World()
+    world.set("x", mood="happy")
+    viewer = world.viewer(A)
+    viewer.session = SyncSession(world.renderer)
+    viewer.session.subscribe({A: since})
+    (frame,) = viewer.settle()
+    assert frame["reset"] is True
+    assert viewer.shown() == {"x": {"mood": "happy"}}
+
+
+def test_a_position_below_the_floor_leads_to_a_reset() -> None:
+    world = World(max_tombstones=2)
+    world.set("x", mood="happy")
+    viewer = world.viewer(A)
+    viewer.settle()
+    for name in "stuv":
+        world.set(name, mood="calm")
+    for name in "stuv":
+        world.remove(name)
+    assert world.store.channel("a").floor > 1
+    viewer.connect()
+    frames = viewer.settle()
+    assert frames[0]["reset"] is True
+    assert viewer.shown() == {"x": {"mood": "happy"}}
+
+
+def test_one_that_stayed_below_the_floor_starts_afresh() -> None:
+    world = World(max_tombstones=2)
+    for name in "stuvx":
+        world.set(name, mood="calm")
+    viewer = world.viewer(A)
+    viewer.settle()
+    for name in "stuv":
+        world.remove(name)
+    frames = viewer.settle()
+    assert frames[0]["reset"] is True
+    assert viewer.shown() == {"x": {"mood": "calm"}}
+
+
+def test_events_that_the_ring_let_go_of_are_counted_as_missed() -> None:
+    world = World(max_events=2)
+    world.set("x", mood="happy")
+    viewer = world.viewer(A)
+    viewer.settle()
+    for _ in range(5):
+        world.say("x")
+    viewer.settle()
+    assert viewer.said() == [5, 6]
+    assert viewer.mirrors[A].missed == 3
+
+
+def test_events_lost_and_nothing_else_are_counted_too(small_parts: None) -> None:
+    """Nothing is left in the ring when the pass gets there."""
+    world = World(max_events=1)
+    world.set("x", mood="happy")
+    viewer = world.viewer(A)
+    viewer.settle()
+    first = world.say("x")
+    viewer.session.fall_behind()
+    world.say("y")  # beyond the target, and the first is gone
+    assert world.store.channel("a").last_evicted == first
+    viewer.settle()
+    assert viewer.said() == [3]
+    assert viewer.mirrors[A].missed == 1
+
+
+# parts
+
+
+def test_parts_move_no_position_and_the_last_frame_does(small_parts: None) -> None:
+    world = World()
+    for name in "uvwx":
+        world.set(name, mood="calm")
+    viewer = world.viewer(A)
+    frames = viewer.settle()
+    assert [frame.get("reset", False) for frame in frames] == [True, False, False, False, False][
+        : len(frames)
+    ]
+    assert {frame["to"] for frame in frames[:-1]} == {0}
+    assert all(frame["more"] for frame in frames[:-1])
+    assert (frames[-1]["to"], "more" in frames[-1]) == (4, False)
+    assert sorted(viewer.shown()) == ["u", "v", "w", "x"]
+
+
+def test_a_cut_between_parts_begins_again(small_parts: None) -> None:
+    world = World()
+    world.set("x", mood="happy")
+    viewer = world.viewer(A)
+    viewer.settle()
+    for name in "uvw":
+        world.set(name, mood="calm")
+    world.say("x")
+    viewer.session.fall_behind()
+    viewer.step()
+    assert viewer.mirrors[A].position == 1
+    viewer.connect()
+    viewer.settle()
+    assert sorted(viewer.shown()) == ["u", "v", "w", "x"]
+    assert viewer.said() == [5]
+
+
+def test_what_changes_during_a_pass_is_told_newest(small_parts: None) -> None:
+    world = World()
+    for name in "uvw":
+        world.set(name, mood="calm")
+    viewer = world.viewer(A)
+    viewer.step()
+    world.set("w", mood="wild")
+    world.set("u", mood="tired")
+    viewer.settle()
+    assert viewer.shown() == {"u": {"mood": "tired"}, "v": {"mood": "calm"}, "w": {"mood": "wild"}}
+
+
+def test_an_agent_removed_before_its_turn_is_gone_before_its_events(small_parts: None) -> None:
+    world = World()
+    world.set("x", mood="happy")
+    viewer = world.viewer(A)
+    viewer.settle()
+    world.set("w", mood="calm")
+    world.set("x", mood="sad")
+    world.say("x")
+    viewer.session.fall_behind()
+    viewer.step()
+    assert "w" in viewer.shown()
+    world.remove("x")
+    shown_at_event: list[Any] = []
+    while (frame := viewer.step()) is not None:
+        if frame.get("events"):
+            shown_at_event.append(viewer.shown().get("x"))
+    assert shown_at_event == [None], "not happy: it was sad, and then gone, before it spoke"
+
+
+def test_an_agent_removed_and_back_during_a_pass_is_told_whole(small_parts: None) -> None:
+    world = World()
+    world.set("x", mood="happy", place="pool")
+    viewer = world.viewer(A)
+    viewer.settle()
+    world.set("w", mood="calm")
+    world.set("x", mood="sad")
+    world.say("x")
+    viewer.session.fall_behind()
+    viewer.step()
+    world.remove("x")
+    world.set("x", mood="new")
+    viewer.settle()
+    assert viewer.shown()["x"] == {"mood": "new"}
+
+
+def test_compaction_during_a_pass_starts_the_view_afresh(small_parts: None) -> None:
+    world = World(max_tombstones=2)
+    for name in "rstuv":
+        world.set(name, mood="calm")
+    viewer = world.viewer(A)
+    viewer.settle()
+    for name in "rstuv":
+        world.set(name, mood="wild")
+    viewer.session.fall_behind()
+    viewer.step()
+    for name in "rstu":
+        world.remove(name)
+    assert world.store.channel("a").floor > viewer.mirrors[A].position
+    viewer.settle()
+    assert viewer.shown() == {"v": {"mood": "wild"}}
+
+
+def test_compaction_past_the_target_begins_again_before_the_events(small_parts: None) -> None:
+    world = World(max_tombstones=2)
+    for name in "rstuv":
+        world.set(name, mood="calm")
+    viewer = world.viewer(A)
+    viewer.settle()
+    world.set("v", mood="wild")
+    world.say("v")
+    viewer.session.fall_behind()
+    viewer.step()  # all states are told, the event is not
+    for name in "rstu":
+        world.remove(name)
+    assert world.store.channel("a").floor > 7
+    viewer.settle()
+    assert viewer.shown() == {"v": {"mood": "wild"}}
+
+
+def test_events_in_parts_move_the_position_one_by_one(small_parts: None) -> None:
+    world = World()
+    world.set("x", mood="happy")
+    viewer = world.viewer(A)
+    viewer.settle()
+    offsets = [world.say("x") for _ in range(3)]
+    viewer.session.fall_behind()
+    told = []
+    while (frame := viewer.step()) is not None:
+        told.append(frame["to"])
+    assert told == offsets
+    assert viewer.said() == offsets
+    assert viewer.mirrors[A].missed == 0
+
+
+# several channels
+
+
+def test_states_of_all_channels_come_before_events_of_any() -> None:
+    world = World()
+    world.set("x", "ab", mood="happy")
+    viewer = world.viewer(A, B)
+    viewer.settle()
+    world.set("x", "ab", mood="sad")
+    world.say("x", "a")
+    world.say("x", "b")
+    frames = viewer.settle()
+    kinds = [("agents" in frame, "events" in frame) for frame in frames]
+    assert kinds == [(True, False), (True, False), (False, True), (False, True)]
+
+
+def test_an_agents_events_in_two_channels_keep_their_order() -> None:
+    world = World()
+    world.set("x", "ab", mood="happy")
+    viewer = world.viewer(A, B)
+    viewer.settle()
+    for channel in "abab":
+        world.say("x", channel)
+    frames = viewer.settle()
+    assert [(f["channel"], f["to"]) for f in frames] == [("a", 2), ("b", 3), ("a", 4), ("b", 5)]
+
+
+def test_they_keep_it_in_a_pass_too(small_parts: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PART_CHARS", 10_000)
+    world = World()
+    world.set("x", "ab", mood="happy")
+    viewer = world.viewer(A, B)
+    viewer.settle()
+    for channel in "aabba":
+        world.say("x", channel)
+    viewer.session.fall_behind()
+    told = []
+    while (frame := viewer.step()) is not None:
+        told += [event["offset"] for event in frame.get("events", ())]
+    assert told == [2, 3, 4, 5, 6]
+
+
+def test_shared_frames_that_were_interrupted_are_told_anew() -> None:
+    world = World()
+    world.set("x", "ab", mood="happy")
+    viewer = world.viewer(A, B)
+    viewer.settle()
+    for channel in "abab":
+        world.say("x", channel)
+    live = viewer.session.live()
+    assert live is not None
+    viewer.take(live.frames[0])
+    world.set("x", "a", mood="sad")
+    viewer.session.sent(live, 1)
+    viewer.settle()
+    assert viewer.said(A) == [2, 4]
+    assert viewer.said(B) == [3, 5]
+    assert viewer.shown(A)["x"] == {"mood": "sad"}
+
+
+def test_a_channel_that_is_left_is_not_told_of_any_more() -> None:
+    world = World()
+    world.set("x", "ab", mood="happy")
+    viewer = world.viewer(A, B)
+    viewer.settle()
+    world.set("x", "ab", mood="sad")
+    live = viewer.session.live()
+    assert live is not None
+    viewer.take(live.frames[0])
+    viewer.session.unsubscribe(["b"])
+    viewer.session.sent(live, 1)
+    viewer.settle()
+    assert viewer.shown(A)["x"] == {"mood": "sad"}
+    assert viewer.shown(B)["x"] == {"mood": "happy"}
+    assert viewer.session.channels == ("a",)
+
+
+# urgent
+
+
+def test_an_urgent_agent_overtakes_a_snapshot(small_parts: None) -> None:
+    world = World()
+    for name in "tuvwx":
+        world.set(name, mood="calm")
+    viewer = world.viewer(A)
+    viewer.step()
+    world.set("x", priority=CRITICAL, mood="fire")
+    frame = viewer.step()
+    assert frame is not None
+    assert frame["urgent"] is True
+    assert viewer.shown()["x"] == {"mood": "fire"}
+    viewer.settle()
+    assert len(viewer.shown()) == 5
+
+
+def test_urgent_events_come_once(small_parts: None) -> None:
+    world = World()
+    for name in "tuvwx":
+        world.set(name, mood="calm")
+    viewer = world.viewer(A)
+    viewer.settle()
+    for name in "tuvwx":
+        world.set(name, mood="wild")
+    world.say("x")
+    viewer.session.fall_behind()
+    viewer.step()
+    world.say("x", priority=CRITICAL)
+    frame = viewer.step()
+    assert frame is not None
+    assert frame["urgent"] is True
+    assert viewer.said() == [11, 12], "all its events since the position, in order"
+    viewer.settle()
+    assert viewer.said() == [11, 12]
+    assert viewer.mirrors[A].missed == 0
+
+
+def test_urgent_agents_do_not_starve_the_others(small_parts: None) -> None:
+    world = World()
+    for name in "tuvwx":
+        world.set(name, mood="calm")
+    viewer = world.viewer(A)
+    frames = []
+    for count in range(40):
+        world.set("x", priority=CRITICAL, mood=count)
+        frame = viewer.step()
+        if frame is None:
+            break
+        frames.append(frame)
+    assert frame is None, "the pass ended"
+    assert sum(bool(frame.get("urgent")) for frame in frames) >= 4
+
+
+def test_an_urgent_removal_is_told_in_a_pass(small_parts: None) -> None:
+    world = World()
+    for name in "tuvwx":
+        world.set(name, mood="calm")
+    viewer = world.viewer(A)
+    viewer.settle()
+    for name in "tuvw":
+        world.set(name, mood="wild")
+    viewer.session.fall_behind()
+    viewer.step()
+    world.remove("x", priority=CRITICAL)
+    frame = viewer.step()
+    assert frame is not None
+    assert frame["removed"] == ["x"]
+    viewer.settle()
+    assert sorted(viewer.shown()) == ["t", "u", "v", "w"]
+
+
+# the self-check
+
+
+def test_now_and_then_a_frame_carries_agents_whole_in_rotation() -> None:
+    world = World()
+    for name in "xyz":
+        world.set(name, text="." * 3000)
+    viewer = world.viewer(A)
+    viewer.settle()
+    checked = []
+    for count in range(4):
+        world.now += module.CHECK_EVERY_S
+        world.set("x", mood=count)
+        (frame,) = viewer.settle()
+        assert frame["check"]["count"] == 3
+        checked += list(frame["check"]["agents"])
+    assert checked[:4] == ["x", "y", "z", "x"]
+    world.set("x", mood="more")
+    assert "check" not in viewer.settle()[0]
+
+
+def test_a_mirror_repairs_itself_and_says_so() -> None:
+    world = World()
+    world.set("x", mood="happy")
+    viewer = world.viewer(A)
+    viewer.settle()
+    viewer.shown()["x"]["mood"] = "wrong"
+    world.now += module.CHECK_EVERY_S
+    world.say("x")
+    viewer.settle()
+    assert viewer.shown() == {"x": {"mood": "happy"}}
+    assert viewer.mirrors[A].repaired == 1
