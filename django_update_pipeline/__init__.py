@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .core.actions import Action
 from .core.circuit_breaker import CircuitState
 from .core.config import PipelineConfig
 from .core.messages import UNSET, UpdateMessage, UpdatePriority
@@ -17,11 +18,13 @@ from .runtime.pipeline import StopReport, UpdatePipeline
 
 if TYPE_CHECKING:
     from .service import get_update_pipeline, setup_update_pipeline_integration, start_update_pipeline_service
+    from .sessions import permission_changed
 
 __version__ = "0.1.0"
 
 __all__ = [
     "UNSET",
+    "Action",
     "ActionRefused",
     "CircuitState",
     "InvalidUpdate",
@@ -34,6 +37,7 @@ __all__ = [
     "UpdatePriority",
     "get_update_pipeline",
     "hookimpl",
+    "permission_changed",
     "setup_update_pipeline_integration",
     "start_update_pipeline_service",
 ]
@@ -46,4 +50,8 @@ def __getattr__(name: str) -> Any:
         from . import service
 
         return getattr(service, name)
+    if name == "permission_changed":
+        from .sessions import permission_changed
+
+        return permission_changed
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

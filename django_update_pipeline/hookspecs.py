@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
+    from .core.actions import Action
     from .core.batching import BatchingPolicy
     from .core.circuit_breaker import BreakerChanged
     from .core.config import PipelineConfig
@@ -99,18 +100,36 @@ def authorize_subscribe(client: Client, channel: str) -> bool | None:
     True or False, or None for no opinion; one False wins. Without any opinion only the default channel and
     OPEN_CHANNELS are allowed. Runs in Django's thread, so the ORM may be used; no answer within
     `hook_timeout_s`, or an exception, is a no.
+
+    It is asked at the handshake (for the default channel), at each subscription, and again for what the client is on:
+    within a second when its user changed or `permission_changed()` was called, and else within `recheck_s`. A no takes
+    the channel away. There no answer is asked for again, and is a no once it has been missing for `recheck_s`.
     """
 
 
 @hookspec
 def authorize_action(client: Client, agent_id: str, action: str, params: JSONObject) -> bool | None:
-    """May this client do this? As `authorize_subscribe`; without any opinion authenticated users may."""
+    """May this client do this? As `authorize_subscribe`; without any opinion authenticated users may.
+
+    The user was read from the database just before. An action's own `permission` is asked after the hooks.
+    """
+
+
+@hookspec
+def provide_actions(config: PipelineConfig) -> list[Action]:
+    """Returns the actions clients may ask for, each with its schema, permission, rate and handler.
+
+    Asked once, at assembly. A client's params are checked against the schema, and its right to the action, before
+    the handler runs; wrong params are answered `invalid_field` with their path. Two actions of one name are an error.
+    """
+    raise AssertionError("a specification is never called")
 
 
 @hookspec(firstresult=True)
 def handle_action(client: Client, agent_id: str, action: str, params: JSONObject) -> Any:
-    """Carries out an action that was authorized. The first answer that is not None means it is handled.
+    """Carries out an action that was authorized and that no `provide_actions` registered.
 
+    The first answer that is not None means it is handled. `params` are as the client sent them: check them.
     Raise `ActionRefused("why")` to tell the client no. Runs in Django's thread.
     """
 

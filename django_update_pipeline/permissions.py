@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from asgiref.sync import sync_to_async
+from .sessions import in_database_thread
 
 VIEW: Final = "django_update_pipeline.view_pipeline"
 OPERATE: Final = "django_update_pipeline.operate_pipeline"
@@ -53,4 +53,4 @@ def _is_active_staff(user: Any) -> bool:
 
 
 async def _afresh(rule: Callable[[Any], bool], user: Any) -> bool:
-    return await sync_to_async(lambda: rule(read_again(user)), thread_sensitive=True)()
+    return await in_database_thread(lambda: rule(read_again(user)))

@@ -11,7 +11,6 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import msgspec
-from asgiref.sync import sync_to_async
 from django.core.signals import setting_changed
 from django.db import transaction
 
@@ -26,6 +25,7 @@ from .runtime.operations import carry_out
 from .runtime.pipeline import UpdatePipeline
 from .runtime.socket import SocketClient
 from .runtime.termination import Termination
+from .sessions import in_database_thread
 
 #: So many addresses of this process are remembered.
 MAX_ADDRESSES = 8
@@ -61,7 +61,7 @@ def get_update_pipeline() -> UpdatePipeline:
 
 def _build(into: UpdatePipeline | None = None) -> UpdatePipeline:
     config = read_settings()
-    return build_pipeline(config, run_sync=_in_django_thread, defer=_deferral(config), into=into)
+    return build_pipeline(config, run_sync=in_database_thread, defer=_deferral(config), into=into)
 
 
 def setup_update_pipeline_integration() -> UpdatePipeline:
@@ -197,10 +197,6 @@ def reset_update_pipeline() -> None:
     global _pipeline
     with _lock:
         _pipeline = None
-
-
-def _in_django_thread(call: Callable[[], Any]) -> Awaitable[Any]:
-    return sync_to_async(call, thread_sensitive=True)()
 
 
 def _deferral(config: PipelineConfig) -> Callable[[Callable[[], None]], bool] | None:

@@ -25,6 +25,7 @@ CODES: Final[Mapping[str, str]] = MappingProxyType(
         "invalid_field": "A field of the frame is missing, of the wrong type, or not an allowed value.",
         "too_many_channels": "One frame names more channels than allowed; send several frames.",
         "channel_refused": "This connection may not subscribe to some of the channels; it has the others.",
+        "channel_withdrawn": "This connection may no longer be on these channels: nothing more of them is sent.",
         "too_many_subscriptions": "The socket is on as many channels as allowed; unsubscribe from some.",
         "rate_limited": "Frames come too fast; this one was ignored. If that goes on, the socket is closed.",
         "forbidden": "This connection may not do this; sign in, or ask for the permission.",
@@ -68,6 +69,13 @@ TOO_MANY_CONNECTIONS: Final = CloseCode(
     4429, "too_many_connections", "the server is full; come back later", True
 )
 
+TOO_MANY_OF_USER: Final = CloseCode(
+    4430, "too_many_of_user", "this user has as many connections as allowed; close some", True
+)
+TOO_MANY_FROM_ADDRESS: Final = CloseCode(
+    4431, "too_many_from_address", "as many connections as allowed come from this address", True
+)
+
 CLOSE_CODES: Final[tuple[CloseCode, ...]] = (
     SESSION_ENDED,
     CLOSED_BY_OPERATOR,
@@ -81,5 +89,7 @@ CLOSE_CODES: Final[tuple[CloseCode, ...]] = (
     FORBIDDEN,
     UNKNOWN_PATH,
     TOO_MANY_CONNECTIONS,
+    TOO_MANY_OF_USER,
+    TOO_MANY_FROM_ADDRESS,
 )
-"""All close codes: 40xx end a socket that was served, 44xx refuse one (they repeat HTTP's 4xx)."""
+"""All close codes: 40xx end a socket that was served, 44xx refuse one (up to 4429 they repeat HTTP's 4xx)."""

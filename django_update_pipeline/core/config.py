@@ -85,11 +85,12 @@ class DeadLetterConfig(_Section, frozen=True):
 
 
 class ConnectionConfig(_Section, frozen=True):
-    """Limits of one socket, and what a browser's handshake must show.
+    """Limits of sockets, and what a browser's handshake must show.
 
-    `messages_per_s` of 0 switches the rate limit off; after `max_rate_limited` refused frames the socket
-    is closed. `close_timeout_s` bounds a close, never a slow reader. `allowed_origins` are origins other
-    than the host's own, as `https://example.com`.
+    `messages_per_s` and `bytes_per_s` of 0 switch that rate limit off; after `max_rate_limited` refused frames the
+    socket is closed. A `max_connections_per_...` of 0 is no limit. `recheck_s` is how long a log-out or a permission
+    withdrawn may go unnoticed where nothing tells of it. `close_timeout_s` bounds a close, never a slow reader.
+    `allowed_origins` are origins other than the host's own, as `https://example.com`.
     `direct_writes` lets a flush's frames be encoded once for all connections where the server can be written to.
     """
 
@@ -98,8 +99,13 @@ class ConnectionConfig(_Section, frozen=True):
     max_subscriptions: Positive = 100
     messages_per_s: Annotated[float, Meta(ge=0)] = 100.0
     burst: Positive = 200
+    bytes_per_s: Annotated[float, Meta(ge=0)] = 262_144.0
+    burst_bytes: Positive = 1_048_576
     max_rate_limited: Positive = 100
     max_connections: Positive = 20_000
+    max_connections_per_user: Annotated[int, Meta(ge=0)] = 50
+    max_connections_per_address: Annotated[int, Meta(ge=0)] = 0
+    recheck_s: PositiveFloat = 30.0
     hook_timeout_s: PositiveFloat = 5.0
     accept_timeout_s: PositiveFloat = 5.0
     close_timeout_s: PositiveFloat = 1.0

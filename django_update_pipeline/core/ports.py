@@ -5,7 +5,7 @@ Methods that may be sync or async say so with `MaybeAwaitable`; async ones meet 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from .messages import Channels, JSONObject, UpdatePriority
@@ -151,7 +151,14 @@ class Client(Protocol):
 class AccessPolicy(Protocol):
     """Decides what a connection may do. A hook that raises or is late counts as a no."""
 
+    @property
+    def asks_about_channels(self) -> bool:
+        """Whether anybody has a say beside the settings. If not, what was allowed stays allowed."""
+
     async def may_subscribe(self, client: Client, channel: str) -> bool: ...
+
+    async def recheck(self, client: Client, channels: Sequence[str]) -> dict[str, bool | None]:
+        """`may_subscribe` again, for what the client is on; None where there was no answer."""
 
     async def may_act(self, client: Client, agent_id: str, action: str, params: JSONObject) -> bool: ...
 

@@ -1,17 +1,24 @@
-"""Access decided by hooks: default deny, any plain no wins, and no answer is a no."""
+"""Access decided by hooks and registered actions: default deny, any plain no wins, and no answer is a no.
+
+What a client sends is a key into the table of actions or an argument, never a function's name.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 import logging
-from collections import Counter
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections import Counter, OrderedDict
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from typing import Any, Final
 
+from ..core.actions import Action, action_table
 from ..core.config import PipelineConfig
 from ..core.messages import JSONObject
 from ..core.ports import Client
+from ..core.rate_limit import TokenBucket
+from ..exceptions import ActionRefused
+from ..runtime.clock import SystemClock
 from .manager import Plugins
 
 logger = logging.getLogger(__name__)
@@ -24,39 +31,179 @@ async def in_a_thread(call: Callable[[], Any]) -> Any:
     return await asyncio.to_thread(call)
 
 
-class HookAccess:
-    """Asks the plugins. `run_sync` runs a synchronous hook where it may block (Django's thread)."""
+_CLOCK: Final = SystemClock()
 
-    def __init__(self, plugins: Plugins, config: PipelineConfig, run_sync: RunSync = in_a_thread) -> None:
+#: So many users' rates are remembered; the one that acted longest ago is forgotten first.
+MAX_RATES: Final = 10_000
+
+
+class HookAccess:
+    """Asks the plugins. `run_sync` runs a synchronous hook where it may block (Django's thread).
+
+    Args:
+        monotonic: monotonic clock, seconds, for the rates of actions.
+    """
+
+    def __init__(
+        self,
+        plugins: Plugins,
+        config: PipelineConfig,
+        run_sync: RunSync = in_a_thread,
+        monotonic: Callable[[], float] = _CLOCK.monotonic,
+    ) -> None:
         self._open = {config.default_channel, *config.open_channels}
         self._subscribe = plugins.questions("authorize_subscribe")
         self._action = plugins.questions("authorize_action")
         self._handle = plugins.questions("handle_action")
+        self.actions = action_table(plugins.all("provide_actions", config))
         self._timeout_s = config.connections.hook_timeout_s
         self.failures: Counter[str] = Counter()  # questions that got no answer, or none that is one, by hook
         self._run_sync = run_sync
+        self._monotonic = monotonic
+        self._rates: OrderedDict[Hashable, TokenBucket] = OrderedDict()
+
+    # channels
+
+    @property
+    def asks_about_channels(self) -> bool:
+        """Whether a plugin has a say."""
+        return bool(self._subscribe)
 
     async def may_subscribe(self, client: Client, channel: str) -> bool:
         """One False wins, then one True; without opinions the open channels are allowed."""
         opinion = await self._opinion(self._subscribe, client=client, channel=channel)
         return channel in self._open if opinion is None else opinion
 
+    async def recheck(self, client: Client, channels: Sequence[str]) -> dict[str, bool | None]:
+        """`may_subscribe` for many, with one hop to Django's thread for each hook; None where one gave no answer."""
+        opinions: dict[str, bool | None] = dict.fromkeys(channels)
+        failed: set[str] = set()
+        for question in self._subscribe:
+            for channel, answer in zip(
+                channels, await self._answers(question, client, channels), strict=True
+            ):
+                if isinstance(answer, BaseException):
+                    self._complain(question, f"failed with {type(answer).__name__}: {answer}")
+                    failed.add(channel)
+                elif answer is not None:
+                    self._judge(question, answer)
+                    opinions[channel] = answer is True and opinions[channel] is not False
+        return {
+            channel: (
+                (channel in self._open if opinion is None else opinion)
+                if opinion is False or channel not in failed
+                else None
+            )
+            for channel, opinion in opinions.items()
+        }
+
+    async def _answers(
+        self, question: Callable[..., Any], client: Client, channels: Sequence[str]
+    ) -> Sequence[Any]:
+        """A hook's answer for each channel, or what it raised."""
+
+        def ask_all() -> list[Any]:
+            answers: list[Any] = []
+            for channel in channels:
+                try:
+                    answers.append(question(client=client, channel=channel))
+                except Exception as error:  # the plugin's boundary
+                    answers.append(error)
+            return answers
+
+        async def one(channel: str) -> Any:
+            return await self._ask(question, client=client, channel=channel)
+
+        if inspect.iscoroutinefunction(inspect.unwrap(question)):
+            return await asyncio.gather(*map(one, channels), return_exceptions=True)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                answers: list[Any] = await self._run_sync(ask_all)
+                return [await answer if inspect.isawaitable(answer) else answer for answer in answers]
+        except Exception as error:  # late, or an awaitable that failed: no answer for any
+            return [error] * len(channels)
+
+    # actions
+
     async def may_act(self, client: Client, agent_id: str, action: str, params: JSONObject) -> bool:
-        """As above; without opinions authenticated users are, and the local operator."""
+        """One plain no of a hook wins; then the action's own permission; then the hooks' yes.
+
+        Without any of them authenticated users may, and the local operator.
+        """
         opinion = await self._opinion(
             self._action, client=client, agent_id=agent_id, action=action, params=params
         )
+        if opinion is False:
+            return False
+        registered = self.actions.get(action)
+        if registered is not None and registered.permission is not None:
+            return await self._has_permission(registered, client, agent_id)
         if opinion is not None:
             return opinion
         return client.is_local_operator or bool(getattr(client.user, "is_authenticated", False))
 
+    async def _has_permission(self, action: Action, client: Client, agent_id: str) -> bool:
+        permission = action.permission
+        if isinstance(permission, str):
+            if client.is_local_operator:
+                return True
+            if not getattr(client.user, "is_authenticated", False):
+                return False
+            name = permission
+
+            def asked(client: Client, agent_id: str) -> Any:
+                return client.user.has_perm(name)
+
+            question: Callable[..., Any] = asked
+        else:
+            assert permission is not None
+            question = permission
+        try:
+            answer = await self._ask_plainly(question, client, agent_id)
+        except Exception as error:  # the plugin's boundary: no answer is a no
+            self._complain(question, f"failed with {type(error).__name__}: {error}")
+            return False
+        if answer is None:  # of a hook that is no opinion; of a permission it is no yes
+            return False
+        return self._judge(question, answer)
+
     async def act(self, client: Client, agent_id: str, action: str, params: JSONObject) -> bool:
-        """The first answer that is not None handled it. A refusal passes through; late is an error."""
+        """Carries out what was allowed: a registered action, else the first hook's answer that is not None.
+
+        False: nobody handles it. A refusal passes through, wrong params and too high a rate included; late is an
+        error.
+        """
+        registered = self.actions.get(action)
+        if registered is not None:
+            values = registered.read(params)
+            self._check_rate(registered, client)
+            await self._ask_plainly(registered.handler, client, agent_id, values)
+            return True
         for handler in self._handle:
             result = await self._ask(handler, client=client, agent_id=agent_id, action=action, params=params)
             if result is not None:
                 return True
         return False
+
+    def _check_rate(self, action: Action, client: Client) -> None:
+        if action.rate_per_s is None or client.is_local_operator:
+            return
+        user = getattr(client.user, "pk", None)
+        key = (
+            (action.name, "connection", client.connection_id) if user is None else (action.name, "user", user)
+        )
+        bucket = self._rates.pop(key, None) or TokenBucket(action.rate_per_s, action.burst, self._monotonic)
+        self._rates[key] = bucket
+        if len(self._rates) > MAX_RATES:
+            self._rates.popitem(last=False)
+        if not bucket.try_acquire():
+            raise ActionRefused(
+                f"this action is done {action.rate_per_s:g} times a second at most: wait "
+                f"{bucket.retry_after_s():.1f} s",
+                code="rate_limited",
+            )
+
+    # asking
 
     async def _opinion(self, questions: tuple[Callable[..., Any], ...], **values: Any) -> bool | None:
         opinion: bool | None = None
@@ -66,23 +213,36 @@ class HookAccess:
             except Exception as error:  # the plugin's boundary: no answer is a no
                 self._complain(question, f"failed with {type(error).__name__}: {error}")
                 return False
-            if answer is True:
+            if answer is not None:
+                if not self._judge(question, answer):
+                    return False
                 opinion = True
-            elif answer is not None:
-                if answer is not False:  # whatever it means, it is no yes
-                    self._complain(question, f"answered {answer!r}; True, False and None are answers")
-                return False
         return opinion
 
+    def _judge(self, question: Callable[..., Any], answer: object) -> bool:
+        """Whether an answer is a plain yes; what is neither yes nor no is complained of."""
+        if answer is not True and answer is not False:  # whatever it means, it is no yes
+            self._complain(question, f"answered {answer!r}; True, False and None are answers")
+        return answer is True
+
     def _complain(self, question: Callable[..., Any], what: str) -> None:
-        self.failures[question.__name__] += 1
-        count = self.failures[question.__name__]
+        name = getattr(question, "__name__", type(question).__name__)
+        self.failures[name] += 1
+        count = self.failures[name]
         if count & (count - 1) == 0:  # the 1st, 2nd, 4th, 8th ...: clients can ask often
-            logger.warning("%s %.300s: taken for a no (%d time(s))", question.__name__, what, count)
+            logger.warning("%s %.300s: taken for a no (%d time(s))", name, what, count)
 
     async def _ask(self, question: Callable[..., Any], **values: Any) -> Any:
         async with asyncio.timeout(self._timeout_s):
             if inspect.iscoroutinefunction(inspect.unwrap(question)):
                 return await question(**values)
             answer = await self._run_sync(lambda: question(**values))
+            return await answer if inspect.isawaitable(answer) else answer
+
+    async def _ask_plainly(self, question: Callable[..., Any], *values: Any) -> Any:
+        """As `_ask`, for a function of an action: its arguments have no fixed names."""
+        async with asyncio.timeout(self._timeout_s):
+            if inspect.iscoroutinefunction(inspect.unwrap(question)):
+                return await question(*values)
+            answer = await self._run_sync(lambda: question(*values))
             return await answer if inspect.isawaitable(answer) else answer

@@ -37,9 +37,9 @@ class AdminSocket(Socket):
     def greeting(self) -> str:
         return frames.admin_connected(self.client.connection_id, self.pipeline.clock.time())
 
-    async def serve(self, receive: Receive, send: SendMessage, subprotocol: str | None = None) -> None:
+    async def serve(self, receive: Receive, send: SendMessage) -> None:
         try:
-            await super().serve(receive, send, subprotocol)
+            await super().serve(receive, send)
         finally:
             if hasattr(self, "connection"):
                 self.pipeline.live.unwatch(self.connection)

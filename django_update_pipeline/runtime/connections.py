@@ -17,9 +17,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from ..core.admission import Admission
 from ..core.codes import INTERNAL_ERROR, SERVER_STOPPING, TOO_SLOW, CloseCode
 from ..core.config import ConnectionConfig
 from ..core.ports import Clock
+from ..core.repeats import Repeats
 from ..core.session import SYSTEM_CHANNEL, ClassicRenderer, ClassicSession, LiveFrames, TooFarBehind
 from .direct_write import MAX_BYTES, direct_writer, text_frames
 
@@ -121,15 +123,27 @@ class Connection:
         return tuple(name for name in self.session.channels if name != SYSTEM_CHANNEL)
 
     def reply(self, text: str) -> None:
-        """Has an answer written, before any update that is not yet being written."""
-        self.replies.append(text)
-        self.wake()
+        """Has an answer written, before any update that is not yet being written. None after `close`."""
+        if self._closing is None:
+            self.replies.append(text)
+            self.wake()
 
     def close(self, code: CloseCode) -> None:
-        """Has the socket closed once what is being written is out."""
+        """Has the socket closed once its answers are out, or after `close_timeout_s` where it takes none."""
         if self._closing is None:
             self._closing = code
             self.wake()
+            if self.task is not None:
+                self.task.get_loop().call_later(self._hub.config.close_timeout_s, self._hurry)
+
+    def end(self, code: CloseCode) -> None:
+        """As `close`, but nothing more is sent: not even an answer that waits."""
+        self.replies.clear()
+        self.close(code)
+
+    def _hurry(self) -> None:
+        if self.task is not None and not self.task.done() and self.is_registered:
+            self.task.cancel()
 
     @property
     def is_closing(self) -> bool:
@@ -262,6 +276,8 @@ class WebSocketManager:
         self.clock = clock
         self.connections: dict[str, Connection] = {}
         self._feeds: dict[tuple[str, ...], Feed] = {}
+        self.admission = Admission(config)
+        self.refusals = Repeats()  # handshakes refused, by rule: a small closed set
         self.send_failures = 0
         self.opened_count = 0
         self.closed_count = 0
@@ -401,6 +417,7 @@ class WebSocketManager:
         self.closed_count += len(self.connections)
         self.connections.clear()
         self._feeds.clear()
+        self.admission = Admission(self.config)  # slots of what is gone are given back to the one before
 
 
 def sender(ws: Any) -> Send:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,8 +34,13 @@ class DefaultAccess:
     def __init__(self, config: PipelineConfig) -> None:
         self._open = {config.default_channel, *config.open_channels}
 
+    asks_about_channels = False
+
     async def may_subscribe(self, client: Client, channel: str) -> bool:
         return channel in self._open
+
+    async def recheck(self, client: Client, channels: Sequence[str]) -> dict[str, bool | None]:
+        return {channel: channel in self._open for channel in channels}
 
     async def may_act(self, client: Client, agent_id: str, action: str, params: JSONObject) -> bool:
         return False

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..core import frames
-from ..core.codes import RATE_LIMITED, TOO_MANY_CONNECTIONS, CloseCode
-from ..core.rate_limit import TokenBucket
+from ..core.codes import SESSION_ENDED, TOO_MANY_CONNECTIONS, CloseCode
+from ..core.inbound import Inbound, frame_size
 from ..core.session import SYSTEM_CHANNEL
 from ..core.wire import (
     AgentAction,
@@ -31,6 +31,7 @@ from .connections import Connection
 
 if TYPE_CHECKING:
     from .pipeline import UpdatePipeline
+    from .watch import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -39,32 +40,42 @@ Receive = Callable[[], Awaitable[Message]]
 SendMessage = Callable[[dict[str, Any]], Awaitable[None]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SocketClient:
-    """Who is behind a socket. `user` is what the door found: a Django user, or None."""
+    """Who is behind a socket. `user` is a Django user, AnonymousUser, or None; each look at them replaces it.
+
+    `identity` is how the door found them, for the watch; None where nobody can be looked up again.
+    """
 
     connection_id: str
     user: Any = None
     is_local_operator: bool = False
+    identity: Any = None
 
 
 class Socket:
-    """What both kinds of socket share: accept, the reading loop, its limits, and the end."""
+    """What all kinds of sockets share: accept, the reading loop, its limits, and the end.
+
+    A kind says how it greets, how it reads and answers a frame, and how it tells a client that channels are lost.
+    """
 
     #: Whether it gets updates.
     is_subscriber = True
+    #: What a handshake must ask for to get this kind, and what the accept names; None: nothing.
+    subprotocol: str | None = None
 
     def __init__(self, pipeline: UpdatePipeline, client: SocketClient) -> None:
         self.pipeline = pipeline
         self.client = client
         limits = pipeline.config.connections
         self._limits = FrameLimits(limits.max_frame_bytes, limits.max_depth)
-        self._bucket = (
-            TokenBucket(limits.messages_per_s, limits.burst, pipeline.clock.monotonic)
-            if limits.messages_per_s
-            else None
+        self._inbound = Inbound(limits, pipeline.clock.monotonic)
+        self.watch: Watch | None = None
+        self.mark = 0  # what the watch said before the client was looked up
+        self.valid_s: float | None = None  # how long the client's log-in lasts, if that is known
+        self.channels: tuple[str, ...] | None = (
+            (pipeline.config.default_channel,) if self.is_subscriber else None
         )
-        self._refused = 0
         self._is_receiving = self._is_let_go = False
         self.connection: Connection
 
@@ -76,13 +87,28 @@ class Socket:
         """Answers one valid frame."""
         raise AssertionError("each kind of socket has its own")
 
-    async def serve(self, receive: Receive, send: SendMessage, subprotocol: str | None = None) -> None:
-        """Accepts the socket and serves it until it is gone."""
-        manager = self.pipeline.websocket_manager
-        if manager.get_connection_count() >= self.pipeline.config.connections.max_connections:
+    def tell_withdrawn(self, channels: tuple[str, ...]) -> None:
+        """Tells the client that it has been taken off channels; nothing of them is sent any more."""
+
+    async def prepare(self) -> None:
+        """Before the accept: what the client is on from the start, if the hooks let it."""
+        access = self.pipeline.access
+        if self.channels and access.asks_about_channels:
+            allowed = [name for name in self.channels if await access.may_subscribe(self.client, name)]
+            self.channels = tuple(allowed)
+
+    async def serve(self, receive: Receive, send: SendMessage) -> None:
+        """Accepts the socket and serves it until it is gone; returns soon after a close of ours."""
+        manager, limits = self.pipeline.websocket_manager, self.pipeline.config.connections
+        if manager.get_connection_count() >= limits.max_connections:
             await refuse(send, TOO_MANY_CONNECTIONS)
             return
-        await send({"type": "websocket.accept", "subprotocol": subprotocol})
+        try:
+            async with asyncio.timeout(limits.accept_timeout_s):
+                await send({"type": "websocket.accept", "subprotocol": self.subprotocol})
+        except Exception as error:  # the client is gone before it was let in
+            logger.debug("a socket could not be accepted: %r", error)
+            return
 
         reader = asyncio.current_task()
 
@@ -92,13 +118,16 @@ class Socket:
                 reader.cancel()  # granian writes no close while somebody waits in `receive`
             await send({"type": "websocket.close", "code": code.code, "reason": code.reason})
 
-        channels = (self.pipeline.config.default_channel,) if self.is_subscriber else None
         self.connection = manager.open(
-            self.client.connection_id, send, close, channels=channels, greeting=self.greeting()
+            self.client.connection_id, send, close, channels=self.channels, greeting=self.greeting()
         )
         try:
+            if self.watch is not None and not self.watch.join(self, self.mark, self.valid_s):
+                self.end(SESSION_ENDED)
             await self._read(receive)
         finally:
+            if self.watch is not None:
+                self.watch.leave(self)
             await manager.drop(self.connection)
 
     async def _receive(self, receive: Receive) -> Mapping[str, Any]:
@@ -136,13 +165,12 @@ class Socket:
                 return
             if kind != "websocket.receive" or connection.is_closing or not connection.is_registered:
                 continue  # nobody would write the answer
-            if not self._admit():
-                continue
             text = message.get("text")
+            raw = message.get("bytes") or b"" if text is None else text
+            if not self._admit(raw):
+                continue
             try:
-                await self.handle(
-                    decode_client_frame(message.get("bytes") or b"" if text is None else text, self._limits)
-                )
+                await self.handle(decode_client_frame(raw, self._limits))
             except FrameError as error:
                 connection.reply(frames.error_frame(error.message, error.code, error.request_id))
             except (
@@ -153,21 +181,46 @@ class Socket:
             if len(connection.replies) > 8:
                 await connection.drained()
 
-    def _admit(self) -> bool:
-        """Whether the rate allows one more frame."""
-        if self._bucket is None or self._bucket.try_acquire():
+    def _admit(self, raw: str | bytes) -> bool:
+        """Whether the rates allow one more frame; if not, it is answered, and not parsed."""
+        verdict = self._inbound.judge(frame_size(raw, self._limits.max_frame_bytes))
+        if verdict is None:
             return True
-        self._refused += 1
-        if self._refused > self.pipeline.config.connections.max_rate_limited:
-            self.connection.close(RATE_LIMITED)
+        if isinstance(verdict, CloseCode):
+            self.connection.close(verdict)
         else:
-            rate = self.pipeline.config.connections.messages_per_s
-            self.connection.reply(
-                frames.error_frame(
-                    f"more than {rate:g} frames a second: this one was ignored", "rate_limited"
-                )
-            )
+            self.connection.reply(frames.error_frame(verdict.reason, "rate_limited"))
         return False
+
+    # what the watch asks of it
+
+    def end(self, code: CloseCode) -> None:
+        """Sends nothing more and closes."""
+        self.connection.end(code)
+
+    async def narrow(self, *, is_overdue: bool) -> bool:
+        """Asks the hooks again for each channel and takes off what is not allowed. False: some gave no answer."""
+        access, channels = self.pipeline.access, self.connection.channels
+        if not channels or not access.asks_about_channels:
+            return True
+        answers = await access.recheck(self.client, channels)
+        lost = tuple(
+            name for name, answer in answers.items() if answer is False or (is_overdue and answer is None)
+        )
+        self.take_off(tuple(name for name in lost if name in self.connection.channels))
+        return is_overdue or None not in answers.values()
+
+    def take_off(self, channels: tuple[str, ...]) -> None:
+        """Ends subscriptions: what is written next has nothing of them."""
+        session = self.connection.session
+        if channels and session is not None:
+            session.unsubscribe(channels)
+            self.connection.follow()
+            self.tell_withdrawn(channels)
+
+    async def is_current(self) -> bool:
+        """Whether the client is still who the door let in, looked up now: asked before each action and command."""
+        return self.watch is None or await self.watch.confirm(self)
 
 
 class ClassicSocket(Socket):
@@ -189,15 +242,17 @@ class ClassicSocket(Socket):
             raise FrameError("unknown_type", "admin commands belong on the admin socket")
 
     async def _subscribe(self, frame: Subscribe) -> None:
-        session = self.connection.session
+        session, watch = self.connection.session, self.watch
         assert session is not None
+        mark = 0 if watch is None else watch.mark()
         refused = list(frame.malformed)
         allowed: list[str] = []
+        had = [name for name in frame.channels if name in session.channels and name != SYSTEM_CHANNEL]
         room = self.pipeline.config.connections.max_subscriptions - len(self.connection.channels)
         too_many = 0
         for name in frame.channels:
-            if name in session.channels and name != SYSTEM_CHANNEL:
-                allowed.append(name)
+            if name in had:
+                allowed.append(name)  # the watch asks again for what it is on
             elif name == SYSTEM_CHANNEL or not await self.pipeline.access.may_subscribe(self.client, name):
                 refused.append(name)
             elif room <= 0:
@@ -205,8 +260,14 @@ class ClassicSocket(Socket):
             else:
                 room -= 1
                 allowed.append(name)
+        for name in had:
+            if name not in session.channels:  # taken off while hooks were asked about others
+                allowed.remove(name)
+                refused.append(name)
         session.subscribe(tuple(allowed))
         self.connection.follow()
+        if watch is not None and watch.mark() != mark:
+            watch.suspect(self)  # what a hook answered may be older than what it was told since
         self.connection.reply(frames.subscription_confirmed(allowed))
         if refused:
             self.connection.reply(frames.refused_channels(refused))
@@ -219,6 +280,15 @@ class ClassicSocket(Socket):
                 )
             )
 
+    def tell_withdrawn(self, channels: tuple[str, ...]) -> None:
+        self.connection.reply(frames.unsubscription_confirmed(channels))
+        self.connection.reply(
+            frames.error_frame(
+                f"{len(channels)} channel(s) withdrawn: this connection may no longer be on them",
+                "channel_withdrawn",
+            )
+        )
+
     def _unsubscribe(self, frame: Unsubscribe) -> None:
         session = self.connection.session
         assert session is not None
@@ -229,6 +299,9 @@ class ClassicSocket(Socket):
 
     async def _act(self, frame: AgentAction) -> None:
         access, reply = self.pipeline.access, self.connection.reply
+        if not await self.is_current():
+            reply(frames.error_frame("nobody can tell who you are now: try again", "timeout"))
+            return  # if the log-in has ended, the socket is being closed, and this is not sent
         if not await access.may_act(self.client, frame.agent_id, frame.action, frame.params):
             reply(
                 frames.error_frame(
@@ -252,16 +325,15 @@ class ClassicSocket(Socket):
                 reply(frames.error_frame("nobody handles this action", "action_unhandled"))
 
 
-async def refuse(send: SendMessage, code: CloseCode) -> None:
-    """Refuses a handshake: servers answer HTTP 403 to a close before accept."""
-    await send({"type": "websocket.close", "code": code.code, "reason": code.reason})
-
-
-async def first_message(receive: Receive, timeout_s: float) -> bool:
-    """Reads the `websocket.connect` that opens every ASGI socket; False if it does not come."""
+async def refuse(send: SendMessage, code: CloseCode, timeout_s: float = 1.0) -> None:
+    """Refuses a handshake: servers answer HTTP 403 to a close before accept. A client that is gone is no error."""
     try:
         async with asyncio.timeout(timeout_s):
-            message = await receive()
-    except TimeoutError:
-        return False
-    return bool(message["type"] == "websocket.connect")
+            await send({"type": "websocket.close", "code": code.code, "reason": code.reason})
+    except Exception as error:  # it is gone, or does not answer: either way we are done
+        logger.debug("refusing a socket: %r", error)
+
+
+async def first_message(receive: Receive) -> bool:
+    """Reads the `websocket.connect` that opens every ASGI socket; False if something else comes."""
+    return bool((await receive())["type"] == "websocket.connect")
