@@ -181,7 +181,7 @@ def test_dead_letters_are_paged_newest_first_whatever_they_hold() -> None:
         if before is None:
             break
     assert seen == list(range(700, 0, -1))
-    assert pages > 3, "pages end by size"
+    assert pages > 2, "pages end by size, too: 700 would fit into two of 500"
     assert len(encode_value(answer)) <= MAX_LIST_BYTES + 1000
 
 
