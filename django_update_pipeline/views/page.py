@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 from functools import cache
 from pathlib import Path
+from urllib.parse import urlencode
 
 from django.conf import global_settings, settings
 from django.contrib.auth.decorators import login_not_required
-from django.contrib.auth.views import redirect_to_login
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import resolve_url
 from django.template.loader import render_to_string
 from django.templatetags.static import static
@@ -41,7 +41,9 @@ async def dashboard(request: HttpRequest) -> HttpResponse:
         login = None if visitor.is_signed_in else login_url()
         if login is None:
             return HttpResponse(REFUSED, status=403, content_type="text/plain; charset=utf-8")
-        return redirect_to_login(request.get_full_path(), login)
+        # Not redirect_to_login: its module needs the user model, and a project may have none.
+        mark = "&" if "?" in login else "?"
+        return HttpResponseRedirect(f"{login}{mark}{urlencode({'next': request.get_full_path()}, safe='/')}")
     modules = import_map(ENTRY, own_modules())
     policy = content_security_policy(request, static(ENTRY), modules)
     context = {"visitor": visitor, "socket_path": admin_socket_path(request), "import_map": modules}

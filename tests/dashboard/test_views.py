@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+import subprocess
+import sys
 from base64 import b64encode
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import asgiref.sync
@@ -18,6 +21,8 @@ from django_update_pipeline import get_update_pipeline
 from django_update_pipeline.routing import admin_socket_path, with_update_pipeline
 from django_update_pipeline.service import reset_update_pipeline
 from django_update_pipeline.views import live, policy, ready
+
+ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = pytest.mark.urls("tests.dashboard.urls")
 
@@ -152,6 +157,27 @@ def test_who_may_see_the_report_is_told_what_is_wrong_with_the_settings(sign_in:
     assert "transprot" in answer.json()["cause"].lower()
 
 
+BARE = """
+import django
+from django.conf import settings
+settings.configure(
+    INSTALLED_APPS=["django_update_pipeline"], ROOT_URLCONF="django_update_pipeline.urls", ALLOWED_HOSTS=["testserver"],
+    TEMPLATES=[{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}],
+)
+django.setup()
+from django.test import Client
+client = Client()
+print([client.get(path).status_code for path in ("/live/", "/ready/", "/health/", "/dashboard/")])
+"""
+
+
+def test_a_project_without_users_sessions_and_admin_has_its_probes_and_no_page() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", BARE], capture_output=True, text=True, timeout=60, cwd=ROOT
+    )
+    assert done.stdout.strip() == "[200, 503, 403, 403]", done.stderr
+
+
 def test_without_users_nobody_may(client: Client, settings: Any) -> None:
     settings.MIDDLEWARE = []
     assert client.get("/pipeline/health/").status_code == 403
@@ -194,8 +220,9 @@ def test_without_a_log_in_they_are_refused(client: Client, settings: Any) -> Non
     answer = client.get("/pipeline/dashboard/")
     assert answer.status_code == 403
     assert b"ws/" not in answer.content
-    settings.LOGIN_URL = "https://login.example/"
-    assert client.get("/pipeline/dashboard/").headers["Location"].startswith("https://login.example/?next=")
+    settings.LOGIN_URL = "https://login.example/?realm=staff"
+    location = client.get("/pipeline/dashboard/").headers["Location"]
+    assert location == "https://login.example/?realm=staff&next=/pipeline/dashboard/"
 
 
 def test_the_page_holds_no_inline_code_or_style_and_nothing_from_elsewhere(sign_in: Any) -> None:

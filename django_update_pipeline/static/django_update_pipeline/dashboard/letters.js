@@ -65,10 +65,13 @@ export class Letters {
     const rows = new Map();
     for (const letter of letters) {
       const id = number(letter, "number");
-      rows.set(id, this.#rows.get(id) ?? this.#row(id, letter));
+      const shown = this.#rows.get(id);
+      // Another process numbers from 1 again: who is chosen there must have been seen there.
+      const isSame = shown !== undefined && shown.diedAt === number(letter, "died_at") && shown.agent === text(letter, "agent_id");
+      rows.set(id, isSame ? shown : this.#row(id, letter));
     }
+    for (const id of this.#chosen) if (!rows.has(id) || rows.get(id) !== this.#rows.get(id)) this.#chosen.delete(id);
     this.#rows = rows;
-    for (const id of this.#chosen) if (!rows.has(id)) this.#chosen.delete(id);
     part("letters-rows").replaceChildren(...[...rows.values()].map(({ element }) => element));
     this.tick(now);
     part("letters").hidden = rows.size === 0;
@@ -101,7 +104,7 @@ export class Letters {
       make("td", { class: "wide soft", text: text(letter, "cause") }),
       age,
       ...(box === null ? [] : [make("td", { class: "number" }, open)]));
-    return { element, box, age, diedAt: number(letter, "died_at"), isReplayable };
+    return { element, box, age, agent, diedAt: number(letter, "died_at"), isReplayable };
   }
 
   #choose(id, box, isChosen) {
@@ -151,7 +154,10 @@ export class Letters {
 
   async #carryOut(command, numbers, key, verb) {
     try {
-      const data = field(await this.#ask(command, { numbers }), "data");
+      // While the question stood there, letters may have gone, or another process may have taken the place of this one.
+      const still = numbers.filter((id) => this.#chosen.has(id));
+      if (still.length === 0) throw new Error("Those letters are not there any more.");
+      const data = field(await this.#ask(command, { numbers: still }), "data");
       const problem = text(data, "problem");
       note(problem === "" ? `${some(number(data, `${key}_count`), "dead letter")} ${verb}` : `${count(number(data, `${key}_count`))} ${verb}, then: ${problem}`, problem !== "");
       this.#chosen.clear();
