@@ -36,6 +36,9 @@ SECTIONS = (
             "howto/queue-from-anywhere",
             "howto/write-a-plugin",
             "howto/test-your-project",
+            "howto/control-access",
+            "howto/operate",
+            "howto/monitor",
             "howto/find-what-is-wrong",
             "howto/troubleshoot",
         ),
@@ -48,6 +51,8 @@ SECTIONS = (
             "reference/hooks",
             "reference/plugins",
             "reference/protocol-classic",
+            "reference/protocol-admin",
+            "reference/commands",
             "reference/metrics",
             "reference/errors",
             "reference/checks",
@@ -63,6 +68,7 @@ SECTIONS = (
             "guarantees",
             "explanation/slow-consumers",
             "explanation/circuit-breaker",
+            "explanation/degradation",
             "explanation/security",
             "explanation/coming-from",
         ),
@@ -83,7 +89,7 @@ def sections() -> list[tuple[str, list[str]]]:
     left = pages()
     result: list[tuple[str, list[str]]] = []
     for section in SECTIONS:
-        named = [name for name in section.names if name in left]
+        named = [name for name in dict.fromkeys(section.names) if name in left]
         left -= set(named)
         found = sorted(name for name in left if section.folder and name.startswith(f"{section.folder}/"))
         left -= set(found)
