@@ -130,12 +130,12 @@ def _not_started(health: HealthInput) -> tuple[str, ...]:
 
 def _breaker_open(health: HealthInput) -> tuple[str, ...]:
     if health.breaker_retry_after_s is None:
-        cause, then = "is held open by an operator", "end it with pipeline.reset_circuit_breaker()"
+        cause, then = "is held open by an operator", "end it with manage.py pipeline_reset_breaker"
     else:
         cause = f"is open after {health.breaker_failure_count} failures in a row"
         then = (
             f"check that the transport {health.transport!r} can be reached; the next try is in "
-            f"{health.breaker_retry_after_s:.1f} s, or at once after pipeline.reset_circuit_breaker()"
+            f"{health.breaker_retry_after_s:.1f} s, or at once after manage.py pipeline_reset_breaker"
         )
     return _when(health.breaker_state == "open", f"The circuit breaker {cause}, so updates wait: {then}.")
 
@@ -180,8 +180,8 @@ def _queue_fill(health: HealthInput) -> tuple[str, ...]:
 def _dead_letters(health: HealthInput) -> tuple[str, ...]:
     return _when(
         health.dead_letter_count > 0,
-        f"{health.dead_letter_count} dead letters are kept: list them with their reasons, then replay or "
-        "clear them.",
+        f"{health.dead_letter_count} dead letters are kept: manage.py pipeline_dead_letters list tells why; then "
+        "replay or discard them.",
     )
 
 

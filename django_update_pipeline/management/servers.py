@@ -7,6 +7,7 @@ longer than `--timeout`.
 
 from __future__ import annotations
 
+import sys
 import time
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Sequence
@@ -14,9 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
-from django.core.management.base import CommandError
+from django.core.management.base import BaseCommand, CommandError
 
 from ..control import CommandFailed, ControlClient, ControlError, project_key
+from .terminal import clean
 
 UNREACHABLE: Final = 3
 """The exit code of every command that finds no server, or none that answers."""
@@ -140,6 +142,19 @@ def _asked(client: ControlClient, command: str, params: dict[str, Any]) -> Serve
     except ControlError as error:
         problem = str(error)
     return Server(client.pid, client.path, answer, problem, time.monotonic() - began, is_refusal)
+
+
+def end_with_problems(command: BaseCommand, servers: Sequence[Server]) -> None:
+    """Tells on the standard error which servers did not do it; the exit code says whether they refused or are silent.
+
+    Raises:
+        SystemExit: there are such servers.
+    """
+    problems = [server for server in servers if server.problem]
+    for server in problems:
+        command.stderr.write(clean(server.problem))
+    if problems:
+        sys.exit(REFUSED if all(server.is_refusal for server in problems) else UNREACHABLE)
 
 
 def positive(kind: type[float] | type[int]) -> Callable[[str], Any]:

@@ -84,6 +84,7 @@ class Connection:
         "_drained",
         "_hub",
         "_send",
+        "client",
         "connected_at",
         "connection_id",
         "feed",
@@ -112,6 +113,8 @@ class Connection:
         self.replies: deque[str] = deque()
         self.live: Callable[[], str | None] | None = None
         """Where the writer of an admin socket that watches takes its next frame from, when it can write one."""
+        self.client: Any = None
+        """Who is there (`runtime.socket.SocketClient`), where a door let it in; its user may be replaced."""
         self.connected_at = hub.clock.time()
         self.task: asyncio.Task[None] | None = None
 

@@ -7,6 +7,7 @@ what became of it; never an update's data), tells `observe_operator_command`, an
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import platform
@@ -146,9 +147,11 @@ def _connections(pipeline: UpdatePipeline, params: ListConnections) -> dict[str,
 
 def _connection(connection: Connection, now: float, head: int) -> dict[str, Any]:
     session, channels = connection.session, connection.channels
+    key = getattr(getattr(connection.client, "user", None), "pk", None)  # never a name
     return {
         "connection_id": connection.connection_id,
         "kind": "admin" if session is None else "classic",
+        "user_id": None if key is None else one_line(str(key), 80),
         "channels": list(channels[:MAX_CHANNELS]),
         "channel_count": len(channels),
         "connected_s": round(now - connection.connected_at, 3),
@@ -203,7 +206,8 @@ def _close_connection(pipeline: UpdatePipeline, params: OneConnection) -> dict[s
     connection = pipeline.websocket_manager.connections.get(params.connection_id)
     if connection is None:
         raise CommandError("not_found", "there is no connection of this id: list those that are there")
-    connection.close(CLOSED_BY_OPERATOR)
+    # After the answer: the operator may close the socket that this came over.
+    asyncio.get_running_loop().call_soon(connection.close, CLOSED_BY_OPERATOR)
     return {"connection_id": connection.connection_id, "code": CLOSED_BY_OPERATOR.code}
 
 

@@ -121,6 +121,7 @@ class Socket:
         self.connection = manager.open(
             self.client.connection_id, send, close, channels=self.channels, greeting=self.greeting()
         )
+        self.connection.client = self.client
         try:
             if self.watch is not None and not self.watch.join(self, self.mark, self.valid_s):
                 self.end(SESSION_ENDED)

@@ -592,6 +592,27 @@ def test_the_parts_of_the_running_server_and_of_the_settings(serve: Callable[...
     assert run("pipeline_plugins", "--pid", "999999999")[0] == 3
 
 
+def test_a_part_that_is_off_is_told_and_switched_on(serve: Callable[..., Running]) -> None:
+    server = serve()
+    server.do(
+        "pipeline.containment.of_part('transport', pipeline.transport).switch_off('it failed \\x1b[2J')"
+    )
+    code, out, _ = run("pipeline_plugins")
+    assert code == 1
+    assert re.search(r"\ntransport .* off\n", out)
+    plugin = "django_update_pipeline.plugins.defaults"
+    assert f"pipeline_plugins --enable {plugin}" in " ".join(out.split())
+    assert "\x1b" not in out
+    assert "switched off: transport memory" in " ".join(run("pipeline_health")[1].split())
+    code, out, _ = run("pipeline_plugins", "--enable", plugin)
+    assert (code, out) == (0, f"pid {server.pid}: switched on: transport memory.\n")
+    assert run("pipeline_plugins", "--enable", plugin)[1] == f"pid {server.pid}: nothing of it was off.\n"
+    assert run("pipeline_plugins")[0] == 0
+    code, _, err = run("pipeline_plugins", "--enable", "no.such.plugin")
+    assert code == 1
+    assert "there is no plugin 'no.such.plugin'" in err
+
+
 def test_wrong_settings_are_told(settings: Any) -> None:
     settings.UPDATE_PIPELINE = {"PLUGINS": ["no.such.plugin"]}
     code, _, err = run("pipeline_plugins")

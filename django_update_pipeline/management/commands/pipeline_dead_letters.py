@@ -12,7 +12,16 @@ from typing import Any, Final
 from django.core.management.base import BaseCommand, CommandError
 
 from ...control import ControlError
-from ..servers import REFUSED, UNREACHABLE, Server, Servers, add_server_options, exit_codes, positive
+from ..servers import (
+    REFUSED,
+    UNREACHABLE,
+    Server,
+    Servers,
+    add_server_options,
+    end_with_problems,
+    exit_codes,
+    positive,
+)
 from ..terminal import Cell, Column, Terminal, clean, duration, number
 
 AT_ONCE: Final = 1000
@@ -94,11 +103,7 @@ class Command(BaseCommand):
                     page.blank()
                 show_letters(page, one)
             self.stdout.write(page.text(), ending="")
-        for one in answers:
-            if one.problem:
-                self.stderr.write(clean(one.problem))
-        if any(one.problem for one in answers):
-            sys.exit(UNREACHABLE)
+        end_with_problems(self, answers)
 
     # show
 

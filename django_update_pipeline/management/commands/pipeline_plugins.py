@@ -15,7 +15,15 @@ from ...assembly import build_pipeline
 from ...conf import read_settings
 from ...exceptions import ConfigurationError
 from ...runtime.inventory import inventory
-from ..servers import REFUSED, UNREACHABLE, NoServer, Servers, add_server_options, exit_codes
+from ..servers import (
+    REFUSED,
+    UNREACHABLE,
+    NoServer,
+    Servers,
+    add_server_options,
+    end_with_problems,
+    exit_codes,
+)
 from ..terminal import Cell, Column, Terminal, clean, number
 
 
@@ -38,10 +46,18 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         add_server_options(parser)
+        parser.add_argument(
+            "--enable",
+            metavar="PLUGIN",
+            help="switch the parts of this plugin on again, in each server or that of --pid, instead of listing",
+        )
         parser.add_argument("--settings-only", action="store_true", help="ask no server")
         parser.add_argument("--json", action="store_true", help="write JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["enable"] is not None:
+            self._enable(**options)
+            return
         pid, answer = None, None
         if not options["settings_only"]:
             try:
@@ -66,6 +82,22 @@ class Command(BaseCommand):
             self.stdout.write(page.text(), ending="")
         if is_off:
             sys.exit(REFUSED)
+
+    def _enable(self, enable: str, timeout: float, pid: int | None, **options: Any) -> None:
+        with Servers(timeout, pid) as servers:
+            answers = servers.ask("enable_plugin", name=enable)
+        if options["json"]:
+            rows = [{"pid": one.pid, "problem": one.problem or None, **(one.answer or {})} for one in answers]
+            self.stdout.write(json.dumps({"servers": rows}))
+        else:
+            page = Terminal(self.stdout, self.style, force_color=options.get("force_color", False))
+            for one in answers:
+                if one.answer is not None:
+                    parts = ", ".join(one.answer["enabled"])
+                    told = f"switched on: {parts}" if parts else "nothing of it was off"
+                    page.paragraph(f"pid {one.pid}: {told}.", tone="good")
+            self.stdout.write(page.text(), ending="")
+        end_with_problems(self, answers)
 
     @staticmethod
     def _from_settings() -> dict[str, Any]:
@@ -109,7 +141,8 @@ def show_parts(page: Terminal, answer: Mapping[str, Any], pid: int | None) -> No
     for part in answer["parts"]:
         if part["is_off"]:
             page.paragraph(
-                f"{part['kind']} {part['name']} is switched off: {part['off_because']}. Mend it, then restart.",
+                f"{part['kind']} {part['name']} is switched off: {part['off_because']}. "
+                f"Mend it, then restart, or: manage.py pipeline_plugins --enable {part['plugin']}",
                 tone="bad",
             )
         elif part["last_error"]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from ..servers import REFUSED, UNREACHABLE, Server, Servers, add_server_options, exit_codes
-from ..terminal import Terminal, clean
+from ..servers import REFUSED, UNREACHABLE, Server, Servers, add_server_options, end_with_problems, exit_codes
+from ..terminal import Terminal
 
 
 class Command(BaseCommand):
@@ -48,11 +47,7 @@ class Command(BaseCommand):
                 if one.answer is not None:
                     page.paragraph(_told(one), tone="good")
             self.stdout.write(page.text(), ending="")
-        for one in answers:
-            if one.problem:
-                self.stderr.write(clean(one.problem))
-        if any(one.problem for one in answers):
-            sys.exit(REFUSED if all(one.is_refusal or not one.problem for one in answers) else UNREACHABLE)
+        end_with_problems(self, answers)
 
 
 def _told(server: Server) -> str:

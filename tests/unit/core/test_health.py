@@ -31,12 +31,12 @@ TROUBLES = [
             "breaker_retry_after_s": 12.34,
             "transport": "redis",
         },
-        ["after 7 failures in a row", "'redis'", "12.3 s", "pipeline.reset_circuit_breaker()"],
+        ["after 7 failures in a row", "'redis'", "12.3 s", "manage.py pipeline_reset_breaker"],
     ),
     (
         "breaker_open",
         {"breaker_state": "open", "breaker_retry_after_s": None},
-        ["held open by an operator", "pipeline.reset_circuit_breaker()"],
+        ["held open by an operator", "manage.py pipeline_reset_breaker"],
     ),
     ("breaker_half_open", {"breaker_state": "half_open"}, ["half-open", "nothing needs to be done"]),
     ("loop_stalled", {"loop_stall_s": 5.04}, ["blocked for 5.0 s", "PYTHONASYNCIODEBUG=1"]),
@@ -69,7 +69,7 @@ TROUBLES = [
         {"parts_failing": ("observer o of plugin shop fails.",)},
         ["observer o of plugin shop"],
     ),
-    ("dead_letters", {"dead_letter_count": 3}, ["3 dead letters", "replay or clear"]),
+    ("dead_letters", {"dead_letter_count": 3}, ["3 dead letters", "replay or discard"]),
 ]
 POINTS = {row.name: row.points for row in DEDUCTIONS}
 
@@ -204,7 +204,7 @@ def test_a_process_is_ready_while_it_runs_is_not_stopping_and_its_breaker_is_not
         ),
         (
             {"dead_letter_count": 1},
-            "1 dead letters are kept: list them with their reasons, then replay or clear them.",
+            "1 dead letters are kept: manage.py pipeline_dead_letters list tells why; then replay or discard them.",
         ),
         (
             {"queue_fill_ratio": 0.85, "queue_limit": "max_events"},

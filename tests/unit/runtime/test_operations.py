@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from django_update_pipeline.core.commands import (
 )
 from django_update_pipeline.core.messages import UpdateKind, UpdateMessage
 from django_update_pipeline.runtime.operations import MAX_LIST_BYTES, carry_out
+from django_update_pipeline.runtime.socket import SocketClient
 from django_update_pipeline.testing import FaultyTransport, RecordingSocket, in_virtual_time
 from tests.docs.markdown import ROOT, blocks
 
@@ -146,6 +148,19 @@ async def test_connections_are_paged_and_say_how_far_behind_they_are(make_pipeli
         assert rest["next_skip"] is None
         assert ask(pipeline, "get_connections", skip=9)["connections"] == []
         slow.unblock()
+
+
+@in_virtual_time
+async def test_a_connection_tells_its_users_key_and_no_name(make_pipeline: MakePipeline) -> None:
+    async with make_pipeline(clock="loop") as pipeline:
+        for name in ("ws_1", "ws_2", "ws_3"):
+            await pipeline.register_websocket(name, RecordingSocket())
+        connections = pipeline.websocket_manager.connections
+        connections["ws_1"].client = SocketClient("ws_1", SimpleNamespace(pk=7, username="maria"))
+        connections["ws_2"].client = SocketClient("ws_2", SimpleNamespace(pk=None, username=""))
+        rows = ask(pipeline, "get_connections")["connections"]
+        assert [row["user_id"] for row in rows] == ["7", None, None]
+        assert "maria" not in str(rows)
 
 
 @in_virtual_time
