@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from dating_show import actions
 from dating_show.changes import ChangesOf
-from dating_show.producer import is_producer
 from dating_show.services.frontend_state_adapter import FrontendStateAdapter, get_frontend_state_adapter
 from dating_show.services.unified_agent_manager import get_unified_agent_manager
 from dating_show.villa.source import VillaSource
-from django_update_pipeline import UpdatePriority, hookimpl
+from django_update_pipeline import Action, UpdatePriority, hookimpl
 from django_update_pipeline.plugins.sources import UnifiedAgentManagerSource
 
 STATE_TYPES = frozenset({"state_change", "state_patch", "state_removed"})
@@ -55,14 +53,6 @@ def provide_router(config: Any) -> VillaRouter:
 
 
 @hookimpl
-def authorize_action(client: Any, agent_id: str, action: str, params: Mapping[str, Any]) -> bool | None:
-    """Actions are the demo producer's, and those of who works on this machine."""
-    if action in actions.LOCAL_ACTIONS:
-        return bool(client.is_local_operator)
-    return bool(client.is_local_operator) or is_producer(client.user)
-
-
-@hookimpl
-def handle_action(client: Any, agent_id: str, action: str, params: Mapping[str, Any]) -> object | None:
-    """Does what the villa knows to do."""
-    return actions.act(agent_id, action, params)
+def provide_actions(config: Any) -> list[Action]:
+    """What the villa knows to do, and for whom."""
+    return actions.ACTIONS

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from django_update_pipeline import hookimpl
+from django_update_pipeline import Action, hookimpl
 from django_update_pipeline.core.config import PipelineConfig, config_from_mapping
 from django_update_pipeline.exceptions import ActionRefused
 from django_update_pipeline.plugins.access import HookAccess
@@ -135,3 +135,178 @@ async def test_the_first_that_answers_has_handled_it() -> None:
     assert calls == ["first", "second"]
     with pytest.raises(ActionRefused, match="closed"):
         await access(handler("refuses", ActionRefused("closed"))).act(client(), "a", "x", {})
+
+
+# looking again
+
+
+def subscribing(hook: Callable[..., Any]) -> object:
+    def authorize_subscribe(client: Any, channel: str) -> Any:
+        return hook(channel)
+
+    return plugin(authorize_subscribe=authorize_subscribe)
+
+
+async def test_asked_again_the_answers_are_the_same_and_none_is_told_apart_from_no() -> None:
+    def fails(channel: str) -> bool | None:
+        if channel in ("shaky", "refused"):
+            raise RuntimeError("database down")
+        return None
+
+    def rooms(channel: str) -> bool | None:
+        return {"room": True, "refused": False, "odd": "yes"}.get(channel)  # type: ignore[return-value]
+
+    policy = access(subscribing(fails), subscribing(rooms))
+    channels = ["open", "room", "secret", "refused", "odd", "shaky"]
+    assert policy.asks_about_channels
+    assert await policy.recheck(client(), channels) == {
+        "open": True,
+        "room": True,
+        "secret": False,
+        "refused": False,  # a plain no counts, whatever the others do
+        "odd": False,
+        "shaky": None,
+    }
+    once = {channel: await policy.may_subscribe(client(), channel) for channel in channels}
+    assert once == {**await policy.recheck(client(), channels), "shaky": False}
+
+
+async def test_without_hooks_nobody_is_asked_again() -> None:
+    policy = access()
+    assert not policy.asks_about_channels
+    assert await policy.recheck(client(), ["open", "updates", "x"]) == {
+        "open": True,
+        "updates": True,
+        "x": False,
+    }
+
+
+async def test_a_plain_hook_is_asked_about_all_channels_in_one_hop() -> None:
+    hops: list[int] = []
+
+    async def run_sync(call: Callable[[], Any]) -> Any:
+        hops.append(1)
+        return call()
+
+    policy = HookAccess(
+        Plugins(entry_points=False, extra=[subscribing(lambda channel: True)]), CONFIG, run_sync=run_sync
+    )
+    assert set((await policy.recheck(client(), [f"c{n}" for n in range(100)])).values()) == {True}
+    assert len(hops) == 1
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_hook_that_is_late_gives_no_answer(is_async: bool) -> None:
+    release = threading.Event()
+
+    async def waits(client: Any, channel: str) -> bool:
+        await asyncio.Event().wait()
+        return True
+
+    def blocks(client: Any, channel: str) -> bool:
+        release.wait(5)
+        return True
+
+    policy = access(plugin(authorize_subscribe=waits if is_async else blocks))
+    assert await policy.recheck(client(), ["a", "b"]) == {"a": None, "b": None}
+    release.set()
+
+
+# registered actions
+
+
+def offering(*actions: Action) -> object:
+    def provide_actions(config: Any) -> list[Action]:
+        return list(actions)
+
+    return plugin(provide_actions=provide_actions)
+
+
+def somebody(name: str, *, permissions: tuple[str, ...] = ()) -> Any:
+    user = SimpleNamespace(is_authenticated=True, pk=name, has_perm=lambda wanted: wanted in permissions)
+    return SimpleNamespace(connection_id=f"ws_{name}", user=user, is_local_operator=False)
+
+
+def done(client: Any, agent_id: str, params: Any) -> None:
+    """Done."""
+
+
+@pytest.mark.parametrize(
+    ("answer", "allowed"),
+    [(True, True), (False, False), (None, False), ("yes", False), (1, False), (RuntimeError("down"), False)],
+)
+async def test_only_true_is_a_permission(answer: Any, allowed: bool) -> None:
+    def permission(client: Any, agent_id: str) -> Any:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    policy = access(offering(Action("move", done, permission=permission)))
+    assert await policy.may_act(somebody("rose"), "a", "move", {}) is allowed
+    assert await policy.may_act(client(), "a", "move", {}) is allowed, "its own rule may let strangers in"
+
+
+async def test_a_permission_by_name_is_the_users_and_the_local_operators() -> None:
+    policy = access(offering(Action("move", done, permission="villa.move")))
+    assert await policy.may_act(somebody("rose", permissions=("villa.move",)), "a", "move", {})
+    assert not await policy.may_act(somebody("ada"), "a", "move", {})
+    assert not await policy.may_act(client(), "a", "move", {})
+    assert await policy.may_act(client(operator=True), "a", "move", {})
+
+
+async def test_a_hooks_yes_is_no_permission_and_its_no_beats_one() -> None:
+    def authorize_action(client: Any, agent_id: str, action: str, params: Any) -> bool:
+        return action == "move"
+
+    policy = access(
+        plugin(authorize_action=authorize_action),
+        offering(
+            Action("move", done, permission="villa.move"), Action("stop", done, permission=lambda *_: True)
+        ),
+    )
+    assert not await policy.may_act(somebody("ada"), "a", "move", {})
+    assert not await policy.may_act(somebody("ada"), "a", "stop", {})
+
+
+async def test_a_rate_is_each_users_own_and_spans_their_connections() -> None:
+    now = [0.0]
+    plugins = Plugins(entry_points=False, extra=[offering(Action("move", done, rate_per_s=1.0, burst=2))])
+    policy = HookAccess(plugins, CONFIG, monotonic=lambda: now[0])
+    rose, elsewhere, ada = somebody("rose"), somebody("rose"), somebody("ada")
+    elsewhere.connection_id = "ws_other"
+    assert await policy.act(rose, "a", "move", {})
+    assert await policy.act(elsewhere, "a", "move", {})
+    with pytest.raises(ActionRefused, match=r"wait 1\.0 s") as caught:
+        await policy.act(rose, "a", "move", {})
+    assert caught.value.code == "rate_limited"
+    assert await policy.act(ada, "a", "move", {})
+    for _ in range(5):
+        assert await policy.act(client(operator=True), "a", "move", {}), "the local operator is not limited"
+    now[0] = 1.0
+    assert await policy.act(elsewhere, "a", "move", {})
+
+
+async def test_rates_are_remembered_of_a_bounded_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("django_update_pipeline.plugins.access.MAX_RATES", 10)
+    policy = access(offering(Action("move", done, rate_per_s=1.0)))
+    for n in range(50):
+        await policy.act(somebody(f"user{n}"), "a", "move", {})
+    assert len(policy._rates) == 10
+
+
+async def test_a_handler_may_be_a_coroutine_and_refuse() -> None:
+    async def refuses(client: Any, agent_id: str, params: Any) -> None:
+        await asyncio.sleep(0)
+        raise ActionRefused("closed")
+
+    policy = access(offering(Action("move", refuses)))
+    with pytest.raises(ActionRefused, match="closed"):
+        await policy.act(somebody("rose"), "a", "move", {})
+
+
+async def test_a_handler_that_hangs_is_late() -> None:
+    async def hangs(client: Any, agent_id: str, params: Any) -> None:
+        await asyncio.Event().wait()
+
+    with pytest.raises(TimeoutError):
+        await access(offering(Action("move", hangs))).act(somebody("rose"), "a", "move", {})
