@@ -3,7 +3,7 @@
 import { Breaker } from "./breaker.js";
 import { Charts, sayFigures } from "./charts.js";
 import { confirmed, note } from "./dialogs.js";
-import { part, setData, setText } from "./dom.js";
+import { part, setText } from "./dom.js";
 import { field, inner, list, number, text } from "./fields.js";
 import { showAccount, showHealth } from "./health.js";
 import { Letters } from "./letters.js";
@@ -167,5 +167,4 @@ line.addEventListener("resumed", () => {
 });
 part("reset")?.addEventListener("click", resetBreaker);
 setInterval(loadTables, TABLES_MS);
-setData(document.body, "scripts", "ready");
 socket.connect();
