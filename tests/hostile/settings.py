@@ -27,6 +27,8 @@ UPDATE_PIPELINE: dict[str, object] = {
     "ON_COMMIT": False,
     "PLUGINS": ["tests.hostile.hooks"],
     "OPEN_CHANNELS": ["news", "agent.agent_001"],
+    # Full after a few thousand inputs, so that memory is flat from then on.
+    "STORE": {"max_events": 500},
     "CONNECTIONS": {
         "max_frame_bytes": MAX_FRAME_BYTES,
         "max_depth": MAX_DEPTH,

@@ -296,3 +296,7 @@ def test_the_search_for_the_bad_value_ends_after_forty_levels():
     with pytest.raises(InvalidUpdate) as caught:
         encode_object({"f": data}, "a")
     assert caught.value.path == "data.f" + "[0]" * 40
+
+
+def test_any_mapping_is_an_object():
+    assert encode_object(collections.UserDict(a=1), "a") == b'{"a":1}'

@@ -103,3 +103,17 @@ def test_what_changes_something_or_shows_data_needs_an_operator() -> None:
         "discard_dead_letters",
         "enable_plugin",
     }
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({}, 'give either "numbers" or "all": true'),
+        ({"numbers": [1], "all": True}, 'give either "numbers" or "all": true'),
+        ({"numbers": [1], "reason": "failed"}, '"reason" goes with "all": true'),
+    ],
+)
+def test_what_is_told_of_a_choice_of_letters_that_is_none(params, said):
+    with pytest.raises(CommandError) as caught:
+        checked_params("replay_dead_letters", params)
+    assert caught.value.message == f"params of replay_dead_letters: '{said}'; it takes numbers, all, reason"

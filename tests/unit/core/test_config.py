@@ -144,3 +144,9 @@ def test_nothing_is_taken_for_what_it_is_not():
     for values in ({"STOP_TIMEOUT_S": "1"}, {"ON_COMMIT": 1}, {"ON_COMMIT": "true"}):
         with pytest.raises(ConfigurationError):
             config_from_mapping(values)
+
+
+def test_a_section_by_itself_takes_its_names_as_they_are():
+    assert config_from_mapping({"max_batch_size": 7}, BatchingConfig).max_batch_size == 7
+    with pytest.raises(ConfigurationError, match="MAX_BATCH_SIZE"):
+        config_from_mapping({"MAX_BATCH_SIZE": 7}, BatchingConfig)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django_update_pipeline import UpdatePipeline
-from django_update_pipeline.core.history import COLUMNS, History
+from django_update_pipeline.core.history import COLUMNS, SAMPLE_INTERVAL_S, History
 from django_update_pipeline.core.messages import PRIORITIES
 
 
@@ -42,3 +42,32 @@ def test_happenings_are_told_with_their_numbers() -> None:
         {"type": "operator_acted", "data": {"number": 3, "command": "c2"}, "timestamp": 102.0},
     ]
     assert [event["data"]["number"] for event in history.as_dict(101.5)["events"]] == [3]
+
+
+def test_times_and_latencies_are_rounded_for_the_wire() -> None:
+    metrics = UpdatePipeline().get_performance_metrics()
+    for place, name in enumerate(
+        ("average_latency_ms", "p50_latency_ms", "p95_latency_ms", "p99_latency_ms")
+    ):
+        metrics[name] = 1.23456 + place
+        for label in metrics["by_priority"]:
+            metrics["by_priority"][label][name] = 2.34567 + place
+    history = History()
+    history.sample(metrics, behind=0, at=100.123456)
+    history.happened("operator_acted", {}, 100.12345678)
+    told = history.as_dict(0.0)
+    assert told["samples"]["timestamp"] == [100.123]
+    assert told["samples"]["p99_latency_ms"] == [4.235]
+    assert told["samples"]["critical.p99_latency_ms"] == [5.346]
+    assert told["events"][0]["timestamp"] == 100.123457
+
+
+def test_what_lies_exactly_there_is_told_too() -> None:
+    history = History()
+    for second in range(3):
+        history.sample(UpdatePipeline().get_performance_metrics(), behind=0, at=100.0 + second)
+        history.happened("operator_acted", {}, 100.0 + second)
+    told = history.as_dict(101.0)
+    assert told["samples"]["timestamp"] == [101.0, 102.0]
+    assert [event["timestamp"] for event in told["events"]] == [101.0, 102.0]
+    assert told["interval_s"] == SAMPLE_INTERVAL_S

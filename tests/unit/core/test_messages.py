@@ -73,3 +73,16 @@ def test_updates_are_told_apart_by_identity():
 def test_the_text_of_an_update_holds_no_content():
     text = repr(UpdateMessage("a", payload=b'{"secret":1}', kind=UpdateKind.REPLACE))
     assert text == "UpdateMessage('a', 'state_change', normal, replace, 12 bytes)"
+
+
+def test_of_gives_everything_its_place():
+    update = UpdateMessage.of("agent_001", "said", {})
+    assert (update.agent_id, update.update_type, update.payload) == ("agent_001", "said", b"{}")
+    assert (update.priority, update.timestamp) == (UpdatePriority.NORMAL, 0.0)
+    assert (update.retry_count, update.max_retries) == (0, 3)
+    update = UpdateMessage.of("agent_001", "said", {}, retry_count=2, max_retries=7)
+    assert (update.retry_count, update.max_retries) == (2, 7)
+
+
+def test_what_is_laid_over_a_text_counts_beside_it():
+    assert UpdateMessage("a", payload=b"1234567", fields={"ab": b"345"}).size_bytes() == 12

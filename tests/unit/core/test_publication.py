@@ -42,3 +42,9 @@ def test_a_part_is_its_own_only_part():
 def test_it_survives_the_wire(codec):
     publication = Publication("p1", (change("x"),), 3)
     assert codec.decode(codec.encode(publication), type=Publication) == publication
+
+
+def test_the_first_part_is_its_own_only_part_too():
+    part = Publication("p1", (change("x"),)).parts()[0]
+    assert part.part == 0
+    assert part.parts()[0] is part

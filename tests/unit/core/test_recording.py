@@ -217,3 +217,70 @@ def test_a_real_recording_is_read_whole():
     assert sum(movement.chat is not None for movement in movements) == 80
     assert all(movement.activity and movement.emoji for movement in movements)
     assert {movement.place.world for movement in movements if not movement.place.with_agent} == {"the Ville"}
+
+
+def test_joined_steps_say_where_they_come_from():
+    assert join_steps([], "movement/").source == "movement/"
+    assert join_steps([]).source == "recording"
+
+
+def test_what_is_no_place_has_none_whatever_follows():
+    assert parse_place("<waiting> 12:34") == Place()
+
+
+TOP = "the top level must map step numbers to agents, found the key"
+
+
+@pytest.mark.parametrize(
+    ("read", "message", "step"),
+    [
+        (
+            lambda: parse_recording('{"persona": {}}', "r.json"),
+            f"r.json: {TOP} 'persona'; one file a step is read with parse_movement_file",
+            None,
+        ),
+        (
+            lambda: parse_recording('{"meta": {}}'),
+            f"recording: {TOP} 'meta'; one file a step is read with parse_movement_file",
+            None,
+        ),
+        (lambda: parse_recording('{"other": {}}'), f"recording: {TOP} 'other'", None),
+        (
+            lambda: parse_movement_file(3, '{"1": {}}'),
+            "movement file, step 3: the key 'persona' is missing; a file with all steps is read with parse_recording",
+            3,
+        ),
+        (
+            lambda: parse_movement_file(3, '{"other": {}}', "3.json"),
+            "3.json, step 3: the key 'persona' is missing",
+            3,
+        ),
+        (
+            lambda: parse_movement_file(3, "[]", "3.json"),
+            "3.json, step 3: must be an object, found a list",
+            3,
+        ),
+        (lambda: parse_movement_file(3, "[" * 100_000), "movement file, step 3: nested too deeply", 3),
+        (
+            lambda: parse_movement_file(3, '{"persona": {"%s": 3}}' % ("x" * 200)),
+            f"movement file, step 3, {'x' * 120}: must be an object, found the number 3",
+            3,
+        ),
+    ],
+)
+def test_what_is_told_of_a_file_that_is_no_recording(read, message, step):
+    """Word for word: the source, the step, the place and the mend."""
+    with pytest.raises(RecordingError) as caught:
+        read()
+    assert str(caught.value) == message
+    assert caught.value.step == step
+
+
+@pytest.mark.parametrize(("x", "is_taken"), [(1e9, True), (-1e9, True), (1e9 + 1, False)])
+def test_the_farthest_tile_is_still_a_place(x, is_taken):
+    text = f'{{"persona": {{"a": {{"movement": [{x!r}, 0], "pronunciatio": "", "description": "", "chat": null}}}}}}'
+    if is_taken:
+        assert parse_movement_file(1, text).agents
+    else:
+        with pytest.raises(RecordingError, match="movement"):
+            parse_movement_file(1, text)

@@ -28,3 +28,13 @@ def test_keys_beyond_the_bound_share_one() -> None:
         repeats.add(key)
     assert repeats.counts() == {"a": 2, "b": 1, OTHERS: 3}
     assert repeats.count("c") == 0
+
+
+def test_without_a_key_there_is_one_all_the_same() -> None:
+    repeats = Repeats()
+    assert [repeats.add() for _ in range(3)] == [1, 2, 0]
+    assert repeats.counts() == {"": 3}
+    assert repeats.count() == 3
+    repeats.forget()
+    assert repeats.counts() == {}
+    assert Repeats().max_keys == 1000

@@ -9,6 +9,7 @@ import pytest
 from django_update_pipeline.core.config import RetryConfig
 from django_update_pipeline.core.retry import (
     FALLBACK_DELAY_S,
+    MAX_DELAY_S,
     ExponentialBackoff,
     GiveUp,
     RetryIn,
@@ -163,3 +164,20 @@ def test_dead_entries_do_not_pile_up():
         queue.discard(queue.push(n, 2e6))
     assert len(queue._heap) <= 2 * len(queue) + 17
     assert queue.pop_due(1e6 + 10) == list(range(10))
+
+
+def test_a_policy_is_asked_with_the_retries_there_were():
+    asked = []
+
+    class Asked:
+        def delay_s(self, retry_count: int) -> float:
+            asked.append(retry_count)
+            return 0.0
+
+    for count in range(3):
+        decide(count, 3, Asked())
+    assert asked == [0, 1, 2]
+
+
+def test_delays_may_be_as_long_as_the_longest():
+    assert ExponentialBackoff(MAX_DELAY_S, MAX_DELAY_S, random=lambda: 0.5).ceiling_s(0) == MAX_DELAY_S
