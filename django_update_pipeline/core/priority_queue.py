@@ -273,12 +273,15 @@ class PriorityQueue:
 
     # out
 
-    def take(self, limit: int) -> list[UpdateMessage]:
-        """Takes the next `limit` updates in the order of Law Q3 and holds their agents (Law Q4)."""
+    def take(self, limit: int, *, critical_only: bool = False) -> list[UpdateMessage]:
+        """Takes the next `limit` updates in the order of Law Q3 and holds their agents (Law Q4).
+
+        With `critical_only` those that are CRITICAL, or promoted to it, and nothing else.
+        """
         batch: list[UpdateMessage] = []
         touched: dict[Chain, None] = {}
         while len(batch) < limit:
-            chain = self._next_chain()
+            chain = self._next_of((self._critical,)) if critical_only else self._next_chain()
             if chain is None:
                 break
             update = chain.updates.popleft()
@@ -300,7 +303,11 @@ class PriorityQueue:
         first, second = self._critical, self._rest
         if self._places % SHARE_OF_THE_REST == 0:
             first, second = second, first
-        for heap in (first, second):
+        return self._next_of((first, second))
+
+    @staticmethod
+    def _next_of(heaps: tuple[list[tuple[float, int, Chain]], ...]) -> Chain | None:
+        for heap in heaps:
             while heap:
                 entry = heap[0]
                 chain = entry[2]

@@ -21,7 +21,7 @@ from ..core.account import CLEARED, DEAD_LETTERED, DELIVERED
 from ..core.batching import BatchProcessor
 from ..core.codec import join_fields
 from ..core.dead_letters import DeadLetters
-from ..core.messages import UpdateKind, UpdateMessage
+from ..core.messages import UpdateKind, UpdateMessage, UpdatePriority
 from ..core.names import error_text, one_line
 from ..core.ports import Breaker, Clock, RetryPolicy, Transformer, Transport
 from ..core.publication import Change, Publication
@@ -254,6 +254,9 @@ class Delivery:
         assert publication is not None
         while publication.changes:
             has_waited = await self._admitted()
+            if has_waited and self._let_urgent_pass():
+                self.breaker.release()  # the trial is theirs
+                return
             if has_waited and work.attempts >= FAILURES_BEFORE_PARTING:
                 # The breaker's trial should not be this again: it may be what fails while everything else works.
                 self.breaker.release()
@@ -278,6 +281,24 @@ class Delivery:
             self._finish(work, rejected)
             return
         self._finish(work, {})
+
+    def _let_urgent_pass(self) -> bool:
+        """Takes CRITICAL updates that came while the breaker was open, to be tried before what has waited for it.
+
+        Their agents have nothing in flight (Law Q4), so each agent's order holds; and where CRITICAL is in flight
+        already, that is older and goes first. So at most one batch is taken in whatever many trials.
+        """
+        if any(update.priority is UpdatePriority.CRITICAL for work in self._works for update in work.batch):
+            return False
+        limit = max(1, self.processor.max_batch_size)
+        taken, urgent = self.ingress.try_run(lambda: self.queue.take(limit, critical_only=True))
+        if not taken or not urgent:
+            return False
+        before = self._works
+        self._works = []
+        self._add(urgent)
+        self._works += before
+        return True
 
     async def _try(self, publication: Publication) -> None:
         publish, timeout_s = self.transport.publish, self.transport_timeout_s
@@ -318,8 +339,12 @@ class Delivery:
         acknowledged (tried again, which changes nothing). If that fails too it is an outage, and nobody's fault.
         Without anything to compare with, what waits in the queue joins in. False: nothing passed.
         """
-        await self._join_companions()
-        works = self._works[::-1]  # companions first: in half-open what failed before should not be the trial
+        works = list(self._works)
+        if self._acknowledged is None or not self._acknowledged.changes:
+            await self._join_companions()
+            works = self._works[
+                ::-1
+            ]  # companions first: in half-open what failed before should not be the trial
         outcomes: list[dict[int, str]] = [{} for _ in works]
         passed = self._acknowledged if self._acknowledged and self._acknowledged.changes else None
         has_passed = is_out = False
@@ -365,7 +390,10 @@ class Delivery:
         if not is_out:
             for outcome, place, cause in unproven:
                 outcome[place] = cause
-        for work, outcome in zip(works, outcomes, strict=True):
+        places = {id(work): place for place, work in enumerate(self._works)}
+        finished = zip(works, outcomes, strict=True)
+        # The newest first: what goes back to the front of its chain goes before what followed it.
+        for work, outcome in sorted(finished, key=lambda pair: -places[id(pair[0])]):
             self._finish(work, outcome)
         return True
 
