@@ -22,7 +22,7 @@ from django.http import HttpRequest
 from django.urls import get_script_prefix
 
 from .conf import read_settings
-from .core.admission import Slot
+from .core.admission import LIMIT_OF, Slot
 from .core.codes import (
     BAD_REQUEST,
     FORBIDDEN,
@@ -89,6 +89,7 @@ class WebSocketDoor:
         manager = pipeline.websocket_manager
         slot = manager.admission.enter(_address(scope), manager.get_connection_count())
         if isinstance(slot, CloseCode):
+            manager.count_refusal(LIMIT_OF[slot])
             _tell(pipeline, slot.name, slot.reason)
             await turn_away(receive, send, slot)
             return
@@ -137,6 +138,7 @@ class WebSocketDoor:
             key = getattr(user, "pk", None)
             refused = None if key is None else pipeline.websocket_manager.admission.claim(slot, str(key))
             if refused is not None:
+                pipeline.websocket_manager.count_refusal(LIMIT_OF[refused])
                 _tell(pipeline, refused.name, refused.reason)
                 return refused
         elif self.admin:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import threading
@@ -99,6 +100,7 @@ async def start_serving(pipeline: UpdatePipeline, *, has_lifespan: bool = False)
     server = _control.get(pipeline)
     if server is None:
         server = _control[pipeline] = ControlServer(project_key(), control_handlers(pipeline))
+        pipeline.control_problem = functools.partial(getattr, server, "problem")
     elif was_running:
         return  # it listens, or has said why it can't
     await server.start()

@@ -52,6 +52,7 @@ WORST = HealthInput(
     dead_letter_count=3,
     oldest_wait_s=4.0,
     loop_stall_s=2.0,
+    loop_stall_where="transform of plugin mysite.plugins: mysite/plugins.py:12 in Radio.transform",
     account_difference=1,
     parts_blocking=(
         "transformer Prices of plugin shop_live has held the event loop for 4.2 s: make it quicker, asynchronous, or "
@@ -66,6 +67,10 @@ WORST = HealthInput(
         "source Orders of plugin shop_live fails (3 time(s) in a row): OperationalError: no such table: orders. Mend "
         "it; the log at DEBUG has the traceback.",
     ),
+    refused_count=12,
+    refused_limits=("max_connections",),
+    transport_problem="channel layer 'default': ConnectionError: connection refused",
+    control_problem="/run/user/1000 is full",
     plugin_checks=(PluginCheck("radio", False, "the antenna is down: put it up."),),
 )
 

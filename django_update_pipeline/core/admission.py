@@ -7,10 +7,21 @@ spoken over a connection. Belongs to one event loop and takes no locks.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
+from types import MappingProxyType
+from typing import Final
 
 from .codes import TOO_MANY_CONNECTIONS, TOO_MANY_FROM_ADDRESS, TOO_MANY_OF_USER, CloseCode
 from .config import ConnectionConfig
+
+LIMIT_OF: Final[Mapping[CloseCode, str]] = MappingProxyType(
+    {
+        TOO_MANY_CONNECTIONS: "max_connections",
+        TOO_MANY_OF_USER: "max_connections_per_user",
+        TOO_MANY_FROM_ADDRESS: "max_connections_per_address",
+    }
+)
+"""The limit that each refusal was for, by its name in the settings."""
 
 
 class Admission:

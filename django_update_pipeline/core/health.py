@@ -53,10 +53,16 @@ class HealthInput:
         dead_letter_count: dead letters that are kept.
         oldest_wait_s: age of the oldest waiting update, seconds.
         loop_stall_s: how long the event loop did not come round, at its worst of late, seconds.
+        loop_stall_is_on: it does not come round at this moment.
+        loop_stall_where: what had its thread, in one line; empty if nobody knows.
         account_difference: accepted updates minus the sum of what became of them; anything but 0 is a bug.
         parts_blocking: plugins' parts that have held a thread for too long and still do, as sentences.
         parts_off: plugins' parts that are switched off, as sentences.
         parts_failing: plugins' parts whose last answer was a failure, as sentences.
+        refused_count: connections refused of late because a limit was reached.
+        refused_limits: the names of these limits in the settings.
+        transport_problem: what the transport says of itself; empty when it is well.
+        control_problem: why management commands can't reach this process; empty if they can.
         plugin_checks: what plugins say of their own parts.
     """
 
@@ -72,10 +78,16 @@ class HealthInput:
     dead_letter_count: int = 0
     oldest_wait_s: float = 0.0
     loop_stall_s: float = 0.0
+    loop_stall_is_on: bool = False
+    loop_stall_where: str = ""
     account_difference: int = 0
     parts_blocking: tuple[str, ...] = ()
     parts_off: tuple[str, ...] = ()
     parts_failing: tuple[str, ...] = ()
+    refused_count: int = 0
+    refused_limits: tuple[str, ...] = ()
+    transport_problem: str = ""
+    control_problem: str = ""
     plugin_checks: tuple[PluginCheck, ...] = ()
 
 
@@ -194,10 +206,16 @@ def _oldest_wait(health: HealthInput) -> tuple[str, ...]:
 
 
 def _loop_stall(health: HealthInput) -> tuple[str, ...]:
+    verb = "has been" if health.loop_stall_is_on else "was"
+    place = f" in {health.loop_stall_where}" if health.loop_stall_where else ""
+    mend = (
+        "move that call to a thread, or make it asynchronous."
+        if place
+        else "find the call that lets no other thread run (PYTHONASYNCIODEBUG=1 names it) and move it to a process."
+    )
     return _when(
         health.loop_stall_s > MAX_LOOP_STALL_S,
-        f"The event loop was blocked for {health.loop_stall_s:.1f} s: find the blocking call in a plugin, "
-        "consumer or middleware (PYTHONASYNCIODEBUG=1 names it) and move it to a thread.",
+        f"The event loop {verb} blocked for {health.loop_stall_s:.1f} s{place}: {mend}",
     )
 
 
@@ -206,6 +224,31 @@ def _account(health: HealthInput) -> tuple[str, ...]:
         health.account_difference != 0,
         f"The account of updates is off by {health.account_difference}: updates were lost or counted twice; "
         "this is a bug, please report it with the metrics.",
+    )
+
+
+def _refused(health: HealthInput) -> tuple[str, ...]:
+    limits = " and ".join(health.refused_limits) or "max_connections"
+    return _when(
+        health.refused_count > 0,
+        f"{health.refused_count} connections were refused in the last minute (CONNECTIONS {limits}): look who opens "
+        "them, raise that limit, or spread the connections over more nodes.",
+    )
+
+
+def _transport(health: HealthInput) -> tuple[str, ...]:
+    return _when(
+        bool(health.transport_problem),
+        f"The transport {health.transport!r} has trouble: {health.transport_problem}; this process goes on with "
+        "what it has: check that what the transport needs can be reached from here.",
+    )
+
+
+def _control(health: HealthInput) -> tuple[str, ...]:
+    return _when(
+        bool(health.control_problem),
+        f"Management commands can't reach this process: {health.control_problem}; name a folder of its own in "
+        "UPDATE_PIPELINE_RUNTIME_DIR, or set CONTROL to False.",
     )
 
 
@@ -234,7 +277,10 @@ DEDUCTIONS: Final[tuple[Deduction, ...]] = (
     Deduction("plugin_blocking", 25, lambda health: health.parts_blocking),
     Deduction("plugin_off", 25, lambda health: health.parts_off),
     Deduction("plugin_failing", 10, lambda health: health.parts_failing),
+    Deduction("transport_problem", 20, _transport),
+    Deduction("connections_refused", 15, _refused),
     Deduction("plugin_check_failed", 25, _plugins),
+    Deduction("control_unreachable", 5, _control),
     Deduction("dead_letters", 10, _dead_letters),
 )
 """What costs how many points; issues are told in this order. The docs are drawn from it."""

@@ -4,12 +4,14 @@ Lives here: counting and percentiles. Not here: what is timed, and when a window
 ``rotate``). The buckets grow by a constant factor, so the relative error is the same from microseconds to
 minutes (the idea of DDSketch, Masson et al., VLDB 2019, without its sparse store).
 
-Both classes belong to one event loop and take no locks.
+Both classes are written on one event loop, and take no locks. What reads works on copies, each made in one step of the
+interpreter, so any thread may read while the loop writes and rotates.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Final, TypedDict
 
@@ -37,6 +39,8 @@ class LatencyHistogram:
     Law H2: merging histograms equals recording everything into one.
     Law H3: percentiles do not fall as ``p`` grows, and none is above the maximum.
     Law H4: each call of ``record`` is counted once: in ``count``, or in ``rejected_count``.
+    Law H8: ``cumulative(bounds)`` does not fall, and each entry counts everything up to 2 % below its bound and
+        nothing from 2 % above it.
     """
 
     __slots__ = ("_counts", "max_s", "rejected_count", "sum_s")
@@ -91,7 +95,8 @@ class LatencyHistogram:
         for p in ps:
             if not 0.0 <= p <= 100.0:
                 raise ValueError(f"percentile {p!r} is outside 0 to 100; for the 99th give 99, not 0.99")
-        count = self.count
+        counts = self._counts[:]
+        count = sum(counts)
         answers = dict.fromkeys(ps, 0.0)
         if count:
             index, below = -1, 0
@@ -99,24 +104,31 @@ class LatencyHistogram:
                 rank = max(1, math.ceil(p / 100.0 * count))
                 while below < rank:
                     index += 1
-                    below += self._counts[index]
+                    below += counts[index]
                 is_last = index == _BUCKET_COUNT - 1
                 answers[p] = self.max_s if is_last else min(_MIDDLES[index], self.max_s)
         return [answers[p] for p in ps]
 
+    def cumulative(self, bounds_s: Sequence[float]) -> list[int]:
+        """How many durations were at most so long, for each bound in seconds; then, as the last entry, all of them.
+
+        ``bounds_s`` ascends; each is compared with the buckets' middles.
+        """
+        counts = self._counts[:]
+        found, begin, below = [], 0, 0
+        for bound_s in bounds_s:
+            end = bisect_right(_MIDDLES, bound_s)
+            below += sum(counts[begin:end])
+            begin = max(begin, end)
+            found.append(below)
+        return [*found, below + sum(counts[begin:])]
+
     def merge(self, other: LatencyHistogram) -> None:
         """Add what another one recorded to this one; the other stays as it is."""
-        self._counts = [mine + theirs for mine, theirs in zip(self._counts, other._counts, strict=True)]
+        self._counts = [mine + theirs for mine, theirs in zip(self._counts, other._counts[:], strict=True)]
         self.sum_s += other.sum_s
         self.max_s = max(self.max_s, other.max_s)
         self.rejected_count += other.rejected_count
-
-    def clear(self) -> None:
-        """Forget everything that was recorded."""
-        self._counts = [0] * _BUCKET_COUNT
-        self.sum_s = 0.0
-        self.max_s = 0.0
-        self.rejected_count = 0
 
 
 class LatencySummary(TypedDict):
@@ -158,34 +170,37 @@ class LatencyRecorder:
 
     Law H5: a snapshot's overall figures are those of all priorities recorded together.
     Law H6: what was recorded is in the snapshot until the second rotation after it, and not longer.
+    Law H7: ``totals`` has everything that was ever recorded, once, however often it was rotated.
+
+    A reader takes the three windows in one step, and a rotation puts three others in their place, so no reader sees a
+    rotation half done.
 
     Args:
         labels: a name for each priority; the priority's value is the index.
     """
 
-    __slots__ = ("_before", "_labels", "_now", "_records")
+    __slots__ = ("_labels", "_records", "_windows")
 
     def __init__(self, labels: Sequence[str] = ("critical", "high", "normal", "low")) -> None:
         self._labels = tuple(labels)
-        self._now = tuple(LatencyHistogram() for _ in self._labels)
-        self._before = tuple(LatencyHistogram() for _ in self._labels)
+        # What left the snapshot, the window before, and the one that is written: each a histogram per priority.
+        self._windows = (self._fresh(), self._fresh(), self._fresh())
         # Bound once: it saves an attribute look-up on each record.
-        self._records = tuple(histogram.record for histogram in self._now)
+        self._records = tuple(histogram.record for histogram in self._windows[2])
+
+    def _fresh(self) -> tuple[LatencyHistogram, ...]:
+        return tuple(LatencyHistogram() for _ in self._labels)
 
     def record(self, priority: int, value_s: float) -> None:
-        """Count a latency in seconds: some 0.2 us, of which ``histogram(priority).record`` saves a fifth."""
+        """Count a latency in seconds: some 0.2 us."""
         self._records[priority](value_s)
 
-    def histogram(self, priority: int) -> LatencyHistogram:
-        """The one that takes what is recorded for a priority now; it stays the same object for life."""
-        return self._now[priority]
-
     def rotate(self) -> None:
-        """End a window: what was recorded before the previous rotation leaves the snapshot."""
-        for now, before in zip(self._now, self._before, strict=True):
-            before.clear()
-            before.merge(now)
-            now.clear()
+        """End a window: what was recorded before the previous rotation leaves the snapshot. On the loop."""
+        gone, before, now = self._windows
+        fresh = self._fresh()
+        self._windows = (_merged(gone, before), now, fresh)
+        self._records = tuple(histogram.record for histogram in fresh)
 
     def snapshot_ms(self) -> LatencySnapshot:
         """The figures in milliseconds, overall and by priority::
@@ -193,14 +208,28 @@ class LatencyRecorder:
             {"average_latency_ms": 3.1, "p50_latency_ms": 2.9, "p95_latency_ms": 5.0, "p99_latency_ms": 8.2,
              "max_latency_ms": 9.0, "count": 120, "by_priority": {"critical": {"p50_latency_ms": 1.0, ...}}}
 
-        Some 0.2 ms: for metrics, not for each update.
+        Some 0.2 ms: for metrics, not for each update. Any thread.
         """
+        _, before, now = self._windows
+        merged = _merged(before, now)
         overall = LatencyHistogram()
-        by_priority: dict[str, LatencySummary] = {}
-        for label, now, before in zip(self._labels, self._now, self._before, strict=True):
-            both = LatencyHistogram()
-            both.merge(now)
-            both.merge(before)
-            overall.merge(both)
-            by_priority[label] = summary_ms(both)
+        for histogram in merged:
+            overall.merge(histogram)
+        by_priority = {label: summary_ms(one) for label, one in zip(self._labels, merged, strict=True)}
         return {**summary_ms(overall), "by_priority": by_priority}
+
+    def totals(self) -> dict[str, LatencyHistogram]:
+        """By priority's label, everything that was ever recorded, as copies. Any thread."""
+        gone, before, now = self._windows
+        return dict(zip(self._labels, _merged(_merged(gone, before), now), strict=True))
+
+
+def _merged(
+    first: Sequence[LatencyHistogram], second: Sequence[LatencyHistogram]
+) -> tuple[LatencyHistogram, ...]:
+    """The mergers of two rows of histograms; both stay as they are."""
+    merged = tuple(LatencyHistogram() for _ in first)
+    for histogram, one, other in zip(merged, first, second, strict=True):
+        histogram.merge(one)
+        histogram.merge(other)
+    return merged

@@ -219,6 +219,7 @@ class Connection:
         while True:
             while replies:
                 await send({"type": "websocket.send", "text": replies.popleft()})
+                hub.frames_sent += 1
             if self._drained is not None:
                 self._drained.set()
             if self._closing is not None:
@@ -248,6 +249,7 @@ class Connection:
                             if store.head != head or replies or self._closing is not None:
                                 break  # what is left of these frames may be stale by now
                     session.sent(live, written)
+                    hub.frames_sent += written
                     if written:
                         continue
             elif self.live is not None and (report := self.live()) is not None:
@@ -264,6 +266,7 @@ class Connection:
             if text is None:
                 return
             await self._send({"type": "websocket.send", "text": text})
+            self._hub.frames_sent += 1
             turn += len(text)
             if turn > TURN_CHARS:
                 turn = 0
@@ -284,6 +287,8 @@ class WebSocketManager:
         self.send_failures = 0
         self.opened_count = 0
         self.closed_count = 0
+        self.frames_sent = 0
+        self.refused: dict[str, int] = {}  # by the limit that was reached, its name in the settings
         self.on_opened: Callable[[Connection], None] = lambda connection: None
         self.on_closed: Callable[[Connection], None] = lambda connection: None
 
@@ -363,8 +368,20 @@ class WebSocketManager:
                 feed.wake()
 
     def behind_count(self) -> int:
-        """How many connections have been told less than the store knows."""
-        return sum(1 for c in self.connections.values() if c.session is not None and c.session.has_news())
+        """How many connections have been told less than the store knows. Any thread.
+
+        Who waits for news has been told everything, so that a quiet hour's answer costs nothing.
+        """
+        feeds = list(self._feeds.values())
+        if all(len(feed.waiting) >= feed.members for feed in feeds):
+            return 0
+        return sum(
+            1 for c in list(self.connections.values()) if c.session is not None and c.session.has_news()
+        )
+
+    def count_refusal(self, limit: str) -> None:
+        """A connection was refused because of a limit, given by its name in the settings. On the loop."""
+        self.refused[limit] = self.refused.get(limit, 0) + 1
 
     def send_failed(self, connection: Connection, error: Exception) -> None:
         """A socket failed: its own affair, counted; never the circuit breaker's."""

@@ -118,6 +118,8 @@ class Delivery:
         self.on_dead_letter = on_dead_letter
         self.failures_in_row = 0
         self.failed_updates = 0
+        self.retries = 0
+        self.transport_failures = 0
         self.last_error = ""
         self.delivered: list[UpdateMessage] = []  # by the last call of `deliver` or `resume`
         self._works: list[Work] = []
@@ -126,6 +128,7 @@ class Delivery:
         self._acknowledged: Publication | None = (
             None  # the last one: what works while something else does not
         )
+        self.burials: dict[str, int] = {}  # how many updates died, by reason
         self._complaints = Repeats()
         self._changed = asyncio.Event()
 
@@ -330,6 +333,7 @@ class Delivery:
     def _failed(self, error: Exception) -> None:
         self.breaker.record_failure()
         self.failures_in_row += 1
+        self.transport_failures += 1
         self.last_error = _cause(error)
 
     async def _in_parts(self) -> bool:
@@ -512,6 +516,7 @@ class Delivery:
                 self.bury(update, reason, cause)
             else:
                 update.retry_count += 1
+                self.retries += 1
                 back.setdefault(update.agent_id, []).append(update)
                 waits[update.agent_id] = self.clock.monotonic() + decision.delay_s
         for update in work.held_back:
@@ -543,6 +548,7 @@ class Delivery:
                 {k: v if v is not None else b"null" for k, v in update.fields.items()}
             )
         self.dead_letters.add(update, reason, cause, self.clock.time())
+        self.burials[reason] = self.burials.get(reason, 0) + 1
         for waiter in update.waiters or ():
             waiter.failed("dead_lettered", f"{reason}: {cause}")
         if count := self._complaints.add(f"dead: {reason}"):  # an overflow in an outage floods no log

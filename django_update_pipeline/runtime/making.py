@@ -86,7 +86,7 @@ class Maker:
     @property
     def left_behind(self) -> list[UpdateMessage]:
         """What is being made outside of any batch."""
-        return [update for update, _ in self._left_behind.values()]
+        return [update for update, _ in list(self._left_behind.values())]
 
     def is_busy(self, agent_id: str) -> bool:
         """Whether an update of this agent was left behind."""

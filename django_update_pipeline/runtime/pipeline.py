@@ -13,7 +13,7 @@ import logging
 import secrets
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import count
 from types import SimpleNamespace, TracebackType
@@ -22,6 +22,7 @@ from typing import Any, Self
 from ..core.batching import BatchProcessor
 from ..core.config import PipelineConfig
 from ..core.dead_letters import DeadLetters
+from ..core.histogram import LatencyHistogram
 from ..core.messages import UpdateKind, UpdateMessage, UpdatePriority
 from ..core.names import one_line
 from ..core.ports import Clock
@@ -161,6 +162,7 @@ class UpdatePipeline(Queueing):
         self._life: asyncio.Lock | None = None
         self._life_loop: asyncio.AbstractEventLoop | None = None
         self.is_stopping = False
+        self.control_problem: Callable[[], str | None] = lambda: None  # why commands can't reach this process
         self.plugins: Any = None  # the plugin manager, if one assembled this pipeline
 
     # clearing and dead letters
@@ -230,6 +232,7 @@ class UpdatePipeline(Queueing):
         while (old := manager.connections.get(connection_id)) is not None:
             await manager.drop(old)  # meanwhile another call may have come first: then that one goes, too
         if manager.get_connection_count() >= self.config.connections.max_connections:
+            manager.count_refusal("max_connections")
             return False
         names = self._default_channels if channels is None else self._channels("", "", channels)
         manager.open(connection_id, sender(ws), closer(ws), channels=names)
@@ -313,6 +316,10 @@ class UpdatePipeline(Queueing):
         """`health_score` 0-100, `health_status`, `issues` that name the mend, `deductions`. Any thread."""
         return self._monitor.health()
 
+    def get_latencies(self) -> dict[str, LatencyHistogram]:
+        """By priority, every latency since the pipeline was made, as a histogram of its own. Any thread."""
+        return self._monitor.latencies()
+
     @property
     def performance_metrics(self) -> SimpleNamespace:
         """The metrics as attributes (`performance_metrics.total_updates`)."""
@@ -356,6 +363,7 @@ class UpdatePipeline(Queueing):
             await self.transport.start(self)
         self._dispatcher.attach(loop)
         self._task = loop.create_task(self._run(), name="update-pipeline-dispatcher")
+        self._monitor.watchdog.start()
         await self._sources.start(self.parts.sources, self)
 
     async def stop(self, timeout_s: float | None = None) -> StopReport:
@@ -412,6 +420,7 @@ class UpdatePipeline(Queueing):
 
     async def _end(self) -> None:
         """Lets go of the loop: connections, transport, task. What is queued stays."""
+        self._monitor.watchdog.stop()
         await self._sources.stop()
         await self._cancel_task()
         self.live.stop()
@@ -467,6 +476,7 @@ class UpdatePipeline(Queueing):
         """The loop ended without stop(): its tasks and sockets are gone with it; what is queued is not."""
         self._loop = None
         self._task = None
+        self._monitor.watchdog.stop()
         self._dispatcher.detach()
         self.live.stop()
         self.websocket_manager.forget_all()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..core import frames
+from ..core.admission import LIMIT_OF
 from ..core.codes import SESSION_ENDED, TOO_MANY_CONNECTIONS, CloseCode
 from ..core.inbound import Inbound, frame_size
 from ..core.session import SYSTEM_CHANNEL
@@ -101,6 +102,7 @@ class Socket:
         """Accepts the socket and serves it until it is gone; returns soon after a close of ours."""
         manager, limits = self.pipeline.websocket_manager, self.pipeline.config.connections
         if manager.get_connection_count() >= limits.max_connections:
+            manager.count_refusal(LIMIT_OF[TOO_MANY_CONNECTIONS])
             await refuse(send, TOO_MANY_CONNECTIONS)
             return
         try:

@@ -65,6 +65,28 @@ def test_each_door_of_the_yardstick_delivers_an_event_to_an_anonymous_client(
     assert any('"agent_id":"agent_007"' in frame and '"seq":7' in frame for frame in rest), done.stdout
 
 
+def test_the_benchmark_of_measuring_prints_its_table() -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            ROOT / "benchmarks" / "metrics.py",
+            "--rounds",
+            "1",
+            "--calls",
+            "500",
+            "--watch-s",
+            "0.1",
+        ],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert done.returncode in (0, 1), done.stderr
+    assert done.stdout.count(" us |") == 4
+    assert done.stdout.count(" % |") == 2
+
+
 def test_the_ingest_benchmark_prints_its_table() -> None:
     """Not the figures (a busy machine decides those), only that it measures both sizes."""
     done = subprocess.run(

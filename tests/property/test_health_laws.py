@@ -23,10 +23,16 @@ inputs = st.builds(
     dead_letter_count=st.integers(0, 5),
     oldest_wait_s=st.floats(0, 10),
     loop_stall_s=st.floats(0, 10),
+    loop_stall_is_on=st.booleans(),
+    loop_stall_where=st.sampled_from(["", "radio.py:3 in tune"]),
     account_difference=st.integers(-2, 2),
     parts_blocking=st.lists(st.just("a part blocks."), max_size=2).map(tuple),
     parts_off=st.lists(st.just("a part is off."), max_size=2).map(tuple),
     parts_failing=st.lists(st.just("a part fails."), max_size=2).map(tuple),
+    refused_count=st.integers(0, 3),
+    refused_limits=st.lists(st.just("max_connections"), max_size=2).map(tuple),
+    transport_problem=st.sampled_from(["", "no route to host"]),
+    control_problem=st.sampled_from(["", "/tmp is full"]),
     plugin_checks=st.lists(st.builds(PluginCheck, st.just("a"), st.booleans()), max_size=4).map(tuple),
 )
 WORSE = [
@@ -38,6 +44,9 @@ WORSE = [
     {"oldest_wait_s": 99.0},
     {"loop_stall_s": 99.0},
     {"account_difference": 5},
+    {"refused_count": 99},
+    {"transport_problem": "gone"},
+    {"control_problem": "gone"},
 ]
 
 

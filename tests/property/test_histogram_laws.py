@@ -1,4 +1,4 @@
-"""Laws H1 to H6 of latency histograms, against a sorted list."""
+"""Laws H1 to H8 of latency histograms, against a sorted list."""
 
 from __future__ import annotations
 
@@ -106,3 +106,35 @@ def test_law_h6_a_snapshot_covers_the_last_two_windows(windows: list[list[tuple[
         assert shown["max_latency_ms"] == pytest.approx(1000 * max(kept, default=0.0))
         recorder.rotate()
         model.append([])
+
+
+@given(windows=st.lists(st.lists(st.tuples(st.integers(0, 3), durations), max_size=10), max_size=6))
+def test_law_h7_totals_have_everything_once(windows: list[list[tuple[int, float]]]) -> None:
+    """Law H7: against one histogram per priority that nobody rotates."""
+    recorder = LatencyRecorder()
+    model = [LatencyHistogram() for _ in range(4)]
+    for window in windows:
+        for priority, value in window:
+            recorder.record(priority, value)
+            model[priority].record(value)
+        totals = list(recorder.totals().values())
+        assert [one.count for one in totals] == [one.count for one in model]
+        assert [one.max_s for one in totals] == [one.max_s for one in model]
+        assert [one.sum_s for one in totals] == pytest.approx([one.sum_s for one in model])
+        recorder.rotate()
+
+
+@given(
+    values=st.lists(durations, max_size=200),
+    bounds=st.lists(st.floats(2 * SMALLEST_S, LARGEST_S / 2), max_size=12).map(sorted),
+)
+def test_law_h8_cumulative_counts_are_within_two_percent_of_their_bound(
+    values: list[float], bounds: list[float]
+) -> None:
+    """Law H8: what is clearly below a bound is in its count, what is clearly above is not."""
+    found = recorded(values).cumulative(bounds)
+    assert found == sorted(found)
+    assert found[-1] == len(values)
+    for bound, count in zip(bounds, found, strict=False):
+        assert sum(value <= bound / 1.02 for value in values) <= count
+        assert count <= sum(value < bound * 1.02 for value in values)

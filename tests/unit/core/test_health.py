@@ -39,7 +39,12 @@ TROUBLES = [
         ["held open by an operator", "manage.py pipeline_reset_breaker"],
     ),
     ("breaker_half_open", {"breaker_state": "half_open"}, ["half-open", "nothing needs to be done"]),
-    ("loop_stalled", {"loop_stall_s": 5.04}, ["blocked for 5.0 s", "PYTHONASYNCIODEBUG=1"]),
+    ("loop_stalled", {"loop_stall_s": 5.04}, ["was blocked for 5.0 s:", "PYTHONASYNCIODEBUG=1"]),
+    (
+        "loop_stalled",
+        {"loop_stall_s": 5.04, "loop_stall_is_on": True, "loop_stall_where": "radio.py:3 in tune"},
+        ["has been blocked for 5.0 s in radio.py:3 in tune:", "to a thread"],
+    ),
     ("success_ratio_low", {"success_ratio": 0.5}, ["50.0 %", "95%", "dead letters"]),
     ("success_ratio_low", {"success_ratio": 0.0}, ["Only 0.0 %"]),
     ("oldest_wait_long", {"oldest_wait_s": 3.5}, ["3.5 s", "limit is 1 s", "breaker"]),
@@ -68,6 +73,22 @@ TROUBLES = [
         "plugin_failing",
         {"parts_failing": ("observer o of plugin shop fails.",)},
         ["observer o of plugin shop"],
+    ),
+    (
+        "transport_problem",
+        {"transport": "redis", "transport_problem": "no route to host"},
+        ["'redis'", "no route to host", "can be reached"],
+    ),
+    (
+        "connections_refused",
+        {"refused_count": 12, "refused_limits": ("max_connections", "max_connections_per_user")},
+        ["12 connections", "max_connections and max_connections_per_user", "raise that limit"],
+    ),
+    ("connections_refused", {"refused_count": 1}, ["CONNECTIONS max_connections"]),
+    (
+        "control_unreachable",
+        {"control_problem": "/tmp is full"},
+        ["/tmp is full", "UPDATE_PIPELINE_RUNTIME_DIR", "CONTROL"],
     ),
     ("dead_letters", {"dead_letter_count": 3}, ["3 dead letters", "replay or discard"]),
 ]

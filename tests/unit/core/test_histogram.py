@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import threading
 
 import pytest
 
@@ -98,13 +99,6 @@ def test_merging_adds_and_leaves_the_other_alone():
     assert right.count == 2
 
 
-def test_clearing_forgets_all():
-    cleared = histogram(0.1, math.nan)
-    cleared.clear()
-    assert summary_ms(cleared) == summary_ms(LatencyHistogram())
-    assert cleared.rejected_count == 0
-
-
 def test_its_memory_is_fixed():
     full = histogram(*(1e-7 * 1.01**n for n in range(2500)))
     counts = full._counts
@@ -119,7 +113,7 @@ def test_a_recorder_tells_overall_and_each_priority_in_milliseconds():
     recorder = LatencyRecorder()
     recorder.record(UpdatePriority.CRITICAL, 0.001)
     recorder.record(UpdatePriority.LOW, 0.100)
-    recorder.histogram(UpdatePriority.LOW).record(0.100)
+    recorder.record(UpdatePriority.LOW, 0.100)
     shown = recorder.snapshot_ms()
     assert shown["count"] == 3
     assert shown["average_latency_ms"] == pytest.approx(67.0)
@@ -146,12 +140,65 @@ def test_a_value_leaves_the_snapshot_with_the_second_rotation():
     assert recorder.snapshot_ms()["count"] == 0
 
 
-def test_a_priority_s_histogram_stays_the_same_object_through_rotations():
+def test_the_totals_keep_what_left_the_snapshot():
     recorder = LatencyRecorder()
-    record = recorder.histogram(UpdatePriority.HIGH).record
-    recorder.rotate()
-    record(0.25)
-    assert recorder.snapshot_ms()["by_priority"]["high"]["count"] == 1
+    recorder.record(UpdatePriority.HIGH, 0.25)
+    for _ in range(3):
+        recorder.rotate()
+    recorder.record(UpdatePriority.HIGH, 0.5)
+    assert recorder.snapshot_ms()["count"] == 1
+    totals = recorder.totals()
+    assert list(totals) == [priority.label for priority in UpdatePriority]
+    assert (totals["high"].count, totals["high"].sum_s, totals["high"].max_s) == (2, 0.75, 0.5)
+    assert totals["low"].count == 0
+
+
+def test_what_was_read_stays_as_it_was():
+    recorder = LatencyRecorder()
+    recorder.record(UpdatePriority.HIGH, 0.25)
+    totals = recorder.totals()
+    recorder.record(UpdatePriority.HIGH, 0.25)
+    assert totals["high"].count == 1
+
+
+def test_cumulative_counts_end_with_all():
+    counted = histogram(0.0, 0.002, 0.002, 0.2, 5000.0, math.nan)
+    assert counted.cumulative((0.001, 0.01, 1.0)) == [1, 3, 4, 5]
+    assert counted.cumulative(()) == [5]
+
+
+def test_a_reader_in_another_thread_sees_no_rotation_half_done():
+    """Totals never fall and the snapshot is never more than two windows, however the threads meet."""
+    recorder = LatencyRecorder()
+    stop = threading.Event()
+    seen: list[str] = []
+
+    def read() -> None:
+        last, last_sum = 0, 0.0
+        while not stop.is_set():
+            total = recorder.totals()["normal"]
+            count = total.cumulative((0.5,))[-1]
+            if count < last or total.sum_s < last_sum:
+                seen.append(f"{last} -> {count}, {last_sum} -> {total.sum_s}")
+            last, last_sum = count, total.sum_s
+            if recorder.snapshot_ms()["count"] > 200:
+                seen.append("more than two windows")
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    thread = threading.Thread(target=read)
+    thread.start()
+    try:
+        for _ in range(300):
+            for _ in range(100):
+                recorder.record(UpdatePriority.NORMAL, 0.25)
+            recorder.rotate()
+    finally:
+        stop.set()
+        thread.join()
+        sys.setswitchinterval(interval)
+    assert seen == []
+    assert recorder.totals()["normal"].count == 30_000
 
 
 def test_the_bounds_of_the_buckets_count_each_value_once():
@@ -168,12 +215,6 @@ def test_rejected_values_are_counted_each_and_added_by_a_merger():
     assert spoiled.rejected_count == 3
     spoiled.merge(histogram(math.nan, math.nan))
     assert spoiled.rejected_count == 5
-
-
-def test_cleared_is_as_new():
-    cleared = histogram(0.1, 0.2, math.nan)
-    cleared.clear()
-    assert (cleared.sum_s, cleared.max_s, cleared.count, cleared.rejected_count) == (0.0, 0.0, 0, 0)
 
 
 def test_a_summary_is_of_these_percentiles_in_milliseconds():

@@ -68,3 +68,12 @@ def test_a_clock_that_starts_anywhere_and_goes_back_a_little_is_no_matter():
     meter.add(1, 30.0)
     meter.add(2, 29.0)
     assert meter.per_second(30.0) == pytest.approx(0.4)
+
+
+def test_reading_changes_nothing():
+    """A reader whose clock ran ahead (another thread, a moment later) must not take a count away."""
+    meter = RateMeter()
+    meter.add(10, 1000.0)
+    assert meter.per_second(1030.0) == 0.0
+    meter.add(10, 1001.0)
+    assert meter.per_second(1002.0) == 10.0

@@ -53,6 +53,7 @@ def account(pipeline: UpdatePipeline) -> dict[str, int]:
     for row in rows.values():
         assert row["accepted"] == sum(row[term] for term in TERMS if term != "accepted"), rows
         assert min(row.values()) >= 0, rows
+    assert pipeline._monitor.check_account() == 0, "what waits and is in flight is not what is pending"
     total: dict[str, int] = rows["total"]
     return total
 
