@@ -45,7 +45,7 @@ exclude_patterns = ["_build", "changelog.d"]
 highlight_language = "text"
 
 myst_heading_anchors = 4
-myst_enable_extensions = ["colon_fence"]
+myst_enable_extensions = ["colon_fence", "html_image"]
 
 default_role = "code"
 autodoc_member_order = "bysource"
