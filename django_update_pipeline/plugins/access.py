@@ -56,6 +56,15 @@ class HookAccess:
         self._action = plugins.questions("authorize_action")
         self._handle = plugins.questions("handle_action")
         self.actions = action_table(plugins.all("provide_actions", config))
+        self._handlers = {
+            name: plugins.contained(one, f"action {name}", one.handler, ("client", "agent_id", "params"))
+            for name, one in self.actions.items()
+        }
+        self._rules = {
+            name: plugins.contained(one, f"permission of {name}", one.permission, ("client", "agent_id"))
+            for name, one in self.actions.items()
+            if callable(one.permission)
+        }
         self._timeout_s = config.connections.hook_timeout_s
         self.failures: Counter[str] = Counter()  # questions that got no answer, or none that is one, by hook
         self._run_sync = run_sync
@@ -156,10 +165,9 @@ class HookAccess:
 
             question: Callable[..., Any] = asked
         else:
-            assert permission is not None
-            question = permission
+            question = self._rules[action.name]
         try:
-            answer = await self._ask_plainly(question, client, agent_id)
+            answer = await self._ask(question, client=client, agent_id=agent_id)
         except Exception as error:  # the plugin's boundary: no answer is a no
             self._complain(question, f"failed with {type(error).__name__}: {error}")
             return False
@@ -177,7 +185,7 @@ class HookAccess:
         if registered is not None:
             values = registered.read(params)
             self._check_rate(registered, client)
-            await self._ask_plainly(registered.handler, client, agent_id, values)
+            await self._ask(self._handlers[action], client=client, agent_id=agent_id, params=values)
             return True
         for handler in self._handle:
             result = await self._ask(handler, client=client, agent_id=agent_id, action=action, params=params)
@@ -237,12 +245,4 @@ class HookAccess:
             if inspect.iscoroutinefunction(inspect.unwrap(question)):
                 return await question(**values)
             answer = await self._run_sync(lambda: question(**values))
-            return await answer if inspect.isawaitable(answer) else answer
-
-    async def _ask_plainly(self, question: Callable[..., Any], *values: Any) -> Any:
-        """As `_ask`, for a function of an action: its arguments have no fixed names."""
-        async with asyncio.timeout(self._timeout_s):
-            if inspect.iscoroutinefunction(inspect.unwrap(question)):
-                return await question(*values)
-            answer = await self._run_sync(lambda: question(*values))
             return await answer if inspect.isawaitable(answer) else answer

@@ -54,6 +54,10 @@ PARTS = {
 }
 
 
+#: Whose failures are raised as they are; other questions' are no answers.
+HANDLERS = ("handle_action", "action ")
+
+
 class Plugins:
     """One pipeline's plugins, in order: those of the settings, then entry points, then the built-ins.
 
@@ -202,6 +206,14 @@ class Plugins:
             found.append(_contained(boundary, _by_name(one.function, one.argnames)))
         return tuple(found)
 
+    def contained(
+        self, part: object, title: str, function: Callable[..., Any], names: Iterable[str]
+    ) -> Callable[..., Any]:
+        """A function that a part of a plugin brought along (an action's handler), asked as the hooks above are."""
+        provider = self.containment.providers.get(id(part))
+        plugin = _name_of(part) if provider is None else provider[1]
+        return _contained(self.containment.boundary(plugin, "access hook", title), _by_name(function, names))
+
     def observers(self) -> Observers:
         """The notices, each implementation isolated."""
         observers = Observers()
@@ -249,7 +261,7 @@ def _contained(boundary: Boundary, question: Callable[..., Any]) -> Callable[...
             boundary.passed()
             return error
         boundary.failed(error, is_told=True)
-        if boundary.title == "handle_action" and isinstance(error, Exception):
+        if boundary.title.startswith(HANDLERS) and isinstance(error, Exception):
             return error  # what an action's handler raises is told apart by who asked it
         return PartFailed(boundary, error)
 

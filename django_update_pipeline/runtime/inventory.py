@@ -52,7 +52,16 @@ def inventory(pipeline: UpdatePipeline) -> dict[str, Any]:
             _record(kind, hook, hook, plugin, pipeline.containment.boundary(plugin, kind, hook))
             for plugin in plugins.implementers(hook)
         ]
+    for name, action in getattr(pipeline.access, "actions", {}).items():
+        rows.append(_action(pipeline, name, action))
     return {"parts": rows + checks, "plugins": plugins.names()}
+
+
+def _action(pipeline: UpdatePipeline, name: str, action: Any) -> dict[str, Any]:
+    provider = pipeline.containment.providers.get(id(action))
+    plugin = action.handler.__module__ if provider is None else provider[1]
+    boundary = pipeline.containment.boundary(plugin, "access hook", f"action {name}")
+    return _record("action", reflected(name)[1:-1], "provide_actions", plugin, boundary)
 
 
 def _row(pipeline: UpdatePipeline, kind: str, part: object) -> dict[str, Any]:

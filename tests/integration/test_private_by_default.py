@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ from django.contrib.auth.models import Permission, User
 from django.contrib.contenttypes.models import ContentType
 
 from django_update_pipeline import Action, hookimpl
-from django_update_pipeline.core.commands import COMMANDS
+from django_update_pipeline.core.commands import COMMANDS, CommandError, checked_params
 from django_update_pipeline.permissions import OPERATE, VIEW
 
 from .asgi import HOST, ORIGIN, AsgiSocket, opened
@@ -49,12 +50,19 @@ COMMANDS_OF: dict[str, set[str]] = {
     **{name: {"watcher", "operator", "superuser"} for name in READING},
     **{name: {"operator", "superuser"} for name in CHANGING},
 }
-PARAMS: dict[str, dict[str, Any]] = {
-    "close_connection": {"connection_id": "ws_0123"},
-    "show_dead_letter": {"number": 1},
-    "replay_dead_letters": {"all": True},
-    "discard_dead_letters": {"all": True},
-}
+
+
+def valid_params(command: str) -> dict[str, Any]:
+    """Params that the command takes: everybody sends the same, and only the permission decides."""
+    for params in ({}, {"all": True}):
+        required = [
+            field.encode_name for field in msgspec.structs.fields(COMMANDS[command].params) if field.required
+        ]
+        for value in ("nobody", 1):
+            with contextlib.suppress(CommandError):
+                checked_params(command, {**params, **dict.fromkeys(required, value)})
+                return {**params, **dict.fromkeys(required, value)}
+    raise AssertionError(f"say here what {command} takes")
 
 
 class Move(msgspec.Struct, forbid_unknown_fields=True):
@@ -218,7 +226,7 @@ async def test_who_may_command_what(project: Project, door: Any, role: str) -> N
     async with opened(door(), ADMIN, headers=headers) as socket:
         await socket.until(lambda: socket.frames)
         for command, allowed in COMMANDS_OF.items():
-            socket.say({"command": command, "params": PARAMS.get(command, {}), "id": command})
+            socket.say({"command": command, "params": valid_params(command), "id": command})
             await socket.until(lambda: any(frame.get("id") == command for frame in socket.frames))  # noqa: B023
             (answer,) = (frame for frame in socket.frames if frame.get("id") == command)
             assert (answer.get("code") != "forbidden") is (role in allowed), command
@@ -227,3 +235,13 @@ async def test_who_may_command_what(project: Project, door: Any, role: str) -> N
 def test_the_table_names_every_command() -> None:
     assert set(COMMANDS_OF) == set(COMMANDS)
     assert CHANGING
+
+
+async def test_actions_are_listed_with_their_plugin_and_their_failures(project: Project) -> None:
+    from django_update_pipeline import get_update_pipeline
+    from django_update_pipeline.runtime.inventory import inventory
+
+    rows = [row for row in inventory(get_update_pipeline())["parts"] if row["kind"] == "action"]
+    assert [row["name"] for row in rows] == ["plain", "permitted", "public", "vetoed", "local"]
+    assert {row["plugin"] for row in rows} == {f"{__name__}.PROJECT"}
+    assert {row["failures"] for row in rows} == {0}

@@ -310,3 +310,14 @@ async def test_a_handler_that_hangs_is_late() -> None:
 
     with pytest.raises(TimeoutError):
         await access(offering(Action("move", hangs))).act(somebody("rose"), "a", "move", {})
+
+
+async def test_a_handler_that_fails_is_named_and_counted_and_its_error_is_the_callers() -> None:
+    def fails(client: Any, agent_id: str, params: Any) -> None:
+        raise RuntimeError("no villa")
+
+    plugins = Plugins(entry_points=False, extra=[offering(Action("move", fails))])
+    with pytest.raises(RuntimeError, match="no villa"):
+        await HookAccess(plugins, CONFIG).act(somebody("rose"), "a", "move", {})
+    (record,) = [row for row in plugins.report() if row["failures"]]
+    assert "no villa" in record["last_error"]
