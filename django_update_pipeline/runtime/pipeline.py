@@ -400,7 +400,8 @@ class UpdatePipeline(Queueing):
         """Delivers what waits, for `stop_timeout_s` at most, and closes all connections; the pipeline runs on."""
         deadline = self.clock.monotonic() + self.config.stop_timeout_s
         # Asked, not told: it happens once, at the end.
-        while any(self.batch_processor.get_pending_count().values()) and self.clock.monotonic() < deadline:  # noqa: ASYNC110
+        snapshot = self._queue.account.snapshot
+        while snapshot()["total"]["pending"] and self.clock.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
         await self.websocket_manager.caught_up(min(1.0, max(0.05, deadline - self.clock.monotonic())))
         await self.websocket_manager.close_all()

@@ -29,6 +29,7 @@ from ..core.wire import (
 )
 from ..exceptions import ActionRefused
 from .connections import Connection
+from .unsent import bound_unsent
 
 if TYPE_CHECKING:
     from .pipeline import UpdatePipeline
@@ -111,6 +112,7 @@ class Socket:
         except Exception as error:  # the client is gone before it was let in
             logger.debug("a socket could not be accepted: %r", error)
             return
+        bound_unsent(send, limits.unsent_bytes)
 
         reader = asyncio.current_task()
 

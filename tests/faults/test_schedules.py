@@ -132,7 +132,7 @@ class Schedule:
         before = asyncio.all_tasks()
         await asyncio.gather(*(self.live() for _ in range(self.chance.randrange(1, 5))))
         await self.pipeline.start()
-        while sum(self.pipeline.batch_processor.get_pending_count().values()):  # noqa: ASYNC110
+        while self.pipeline.get_performance_metrics()["pending"]:  # noqa: ASYNC110
             await asyncio.sleep(0.25)
         report = await self.pipeline.stop()
         self.check(report)

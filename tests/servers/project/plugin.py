@@ -49,7 +49,7 @@ def _flood(agent_id: str, agents: int, rounds: int, size: int) -> str:
         for n in range(rounds):
             for agent in range(agents):
                 pipeline.queue_agent_update(f"{agent_id}_{agent}", data={"n": n, "fill": "x" * size})
-            while any(pipeline.batch_processor.get_pending_count().values()):
+            while pipeline.get_performance_metrics()["pending"]:
                 time.sleep(0.001)
 
     threading.Thread(target=queue, name="flood").start()
@@ -66,6 +66,26 @@ def _close(agent_id: str, code: int) -> str:
     assert pipeline._loop is not None
     pipeline._loop.call_soon_threadsafe(connection.close, chosen)
     return "closing"
+
+
+def _tick(agent_id: str, seconds: float) -> str:
+    """A new state ten times a second, from a thread, for so long."""
+
+    def tick() -> None:
+        for n in range(int(seconds * 10)):
+            get_update_pipeline().queue_agent_update(agent_id, data={"n": n})
+            time.sleep(0.1)
+
+    threading.Thread(target=tick, name="tick", daemon=True).start()
+    return "ticking"
+
+
+def _forget(agent_id: str) -> str:
+    """Removes every agent, and waits until that is delivered: for tests that share a server."""
+    pipeline = get_update_pipeline()
+    for agent in list(pipeline.store.states("updates")):
+        pipeline.queue_agent_update(agent, "state_removed")
+    return _state(agent_id)
 
 
 def _hang(agent_id: str) -> str:
@@ -97,6 +117,8 @@ def _census(agent_id: str) -> Any:
 
 
 ACTIONS = {
+    "forget": _forget,
+    "tick": _tick,
     "state": _state,
     "events": _events,
     "flood": _flood,

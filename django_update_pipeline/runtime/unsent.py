@@ -1,0 +1,29 @@
+"""Keeps what the system holds unsent of a connection small, so that what a slow line gets is fresh.
+
+A socket's send buffer grows to megabytes, and what stands in it is sent as it was: on a narrow line that is seconds,
+up to minutes, of old states, and the pipeline can't take them back. With TCP_NOTSENT_LOWAT the system takes only so
+much beyond what is on its way (which it needs for its speed); the rest waits here, where a newer state takes its place.
+Measured in tests/faults/test_network.py. Linux and macOS have the option; elsewhere, on servers whose socket can't be
+reached (granian, daphne, hypercorn), and behind a middleware that wraps `send`, nothing is done.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+
+_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+
+
+def bound_unsent(send: object, limit_bytes: int) -> bool:
+    """Bounds what the system holds unsent of the connection whose server's method `send` is. False: it could not."""
+    transport = getattr(getattr(send, "__self__", None), "transport", None)
+    if _LOWAT is None or not limit_bytes or not hasattr(transport, "get_extra_info"):
+        return False
+    try:
+        number = transport.get_extra_info("socket").fileno()
+        with socket.socket(fileno=os.dup(number)) as same:  # a loop's own object may have no setsockopt
+            same.setsockopt(socket.IPPROTO_TCP, _LOWAT, limit_bytes)
+    except (OSError, AttributeError, TypeError, ValueError):  # no socket, no TCP, closed meanwhile
+        return False
+    return True
