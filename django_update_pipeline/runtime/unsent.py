@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import os
 import socket
+from typing import Any
 
 _LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 
 
 def bound_unsent(send: object, limit_bytes: int) -> bool:
     """Bounds what the system holds unsent of the connection whose server's method `send` is. False: it could not."""
-    transport = getattr(getattr(send, "__self__", None), "transport", None)
+    transport: Any = getattr(getattr(send, "__self__", None), "transport", None)
     if _LOWAT is None or not limit_bytes or not hasattr(transport, "get_extra_info"):
         return False
     try:
