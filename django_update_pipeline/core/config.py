@@ -89,7 +89,8 @@ class ConnectionConfig(_Section, frozen=True):
 
     `messages_per_s` and `bytes_per_s` of 0 switch that rate limit off; after `max_rate_limited` refused frames the
     socket is closed. A `max_connections_per_...` of 0 is no limit. `recheck_s` is how long a log-out or a permission
-    withdrawn may go unnoticed where nothing tells of it. `close_timeout_s` bounds a close, never a slow reader.
+    withdrawn may go unnoticed where nothing tells of it. `close_timeout_s` bounds a close, never a slow
+    reader; one whose socket takes no frame at all for `stuck_timeout_s` is closed.
     `allowed_origins` are origins other than the host's own, as `https://example.com`.
     `unsent_bytes` bounds what the system holds unsent of a connection, where it can be; 0 leaves it to the system.
     `direct_writes` lets a flush's frames be encoded once for all connections where the server can be written to.
@@ -110,6 +111,7 @@ class ConnectionConfig(_Section, frozen=True):
     hook_timeout_s: PositiveFloat = 5.0
     accept_timeout_s: PositiveFloat = 5.0
     close_timeout_s: PositiveFloat = 1.0
+    stuck_timeout_s: PositiveFloat = 60.0
     direct_writes: bool = True
     unsent_bytes: Annotated[int, Meta(ge=0)] = 32 * 1024
     allowed_origins: tuple[str, ...] = ()

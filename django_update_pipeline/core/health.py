@@ -63,6 +63,7 @@ class HealthInput:
         refused_limits: the names of these limits in the settings.
         transport_problem: what the transport says of itself; empty when it is well.
         control_problem: why management commands can't reach this process; empty if they can.
+        stuck_count: connections closed in the last minute because their sockets took nothing.
         plugin_checks: what plugins say of their own parts.
     """
 
@@ -88,6 +89,7 @@ class HealthInput:
     refused_limits: tuple[str, ...] = ()
     transport_problem: str = ""
     control_problem: str = ""
+    stuck_count: int = 0
     plugin_checks: tuple[PluginCheck, ...] = ()
 
 
@@ -219,6 +221,14 @@ def _loop_stall(health: HealthInput) -> tuple[str, ...]:
     )
 
 
+def _stuck(health: HealthInput) -> tuple[str, ...]:
+    return _when(
+        health.stuck_count > 0,
+        f"{health.stuck_count} connections were closed in the last minute because their sockets took no frame for "
+        "CONNECTIONS stuck_timeout_s: look at the network and the proxy before this server, or raise it.",
+    )
+
+
 def _account(health: HealthInput) -> tuple[str, ...]:
     return _when(
         health.account_difference != 0,
@@ -281,6 +291,7 @@ DEDUCTIONS: Final[tuple[Deduction, ...]] = (
     Deduction("connections_refused", 15, _refused),
     Deduction("plugin_check_failed", 25, _plugins),
     Deduction("control_unreachable", 5, _control),
+    Deduction("connections_stuck", 5, _stuck),
     Deduction("dead_letters", 10, _dead_letters),
 )
 """What costs how many points; issues are told in this order. The docs are drawn from it."""

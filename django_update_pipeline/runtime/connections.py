@@ -24,6 +24,7 @@ from ..core.ports import Clock
 from ..core.repeats import Repeats
 from ..core.session import SYSTEM_CHANNEL, ClassicRenderer, ClassicSession, LiveFrames, TooFarBehind
 from .direct_write import MAX_BYTES, direct_writer, text_frames
+from .stuck import StuckWriters
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +93,7 @@ class Connection:
         "replies",
         "session",
         "task",
+        "written",
     )
 
     def __init__(
@@ -116,6 +118,7 @@ class Connection:
         self.client: Any = None
         """Who is there (`runtime.socket.SocketClient`), where a door let it in; its user may be replaced."""
         self.connected_at = hub.clock.time()
+        self.written = 0  # frames its socket took
         self.task: asyncio.Task[None] | None = None
 
     @property
@@ -157,6 +160,11 @@ class Connection:
         wake = self.feed.waiting.pop(self, None)
         if wake is not None and not wake.done():
             wake.set_result(None)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether its writer waits for news; else it waits for its socket."""
+        return self in self.feed.waiting
 
     @property
     def is_registered(self) -> bool:
@@ -220,6 +228,7 @@ class Connection:
             while replies:
                 await send({"type": "websocket.send", "text": replies.popleft()})
                 hub.frames_sent += 1
+                self.written += 1
             if self._drained is not None:
                 self._drained.set()
             if self._closing is not None:
@@ -246,6 +255,7 @@ class Connection:
                         for text in live.texts:
                             await send({"type": "websocket.send", "text": text})
                             written += 1
+                            self.written += 1
                             if store.head != head or replies or self._closing is not None:
                                 break  # what is left of these frames may be stale by now
                     session.sent(live, written)
@@ -254,6 +264,7 @@ class Connection:
                         continue
             elif self.live is not None and (report := self.live()) is not None:
                 await send({"type": "websocket.send", "text": report})
+                self.written += 1
                 continue
             wake = self.feed.waiting[self] = create_future()
             await wake
@@ -267,6 +278,7 @@ class Connection:
                 return
             await self._send({"type": "websocket.send", "text": text})
             self._hub.frames_sent += 1
+            self.written += 1
             turn += len(text)
             if turn > TURN_CHARS:
                 turn = 0
@@ -284,6 +296,7 @@ class WebSocketManager:
         self._feeds: dict[tuple[str, ...], Feed] = {}
         self.admission = Admission(config)
         self.refusals = Repeats()  # handshakes refused, by rule: a small closed set
+        self.stuck = StuckWriters(self.connections, config.stuck_timeout_s, clock.monotonic)
         self.send_failures = 0
         self.opened_count = 0
         self.closed_count = 0
@@ -341,6 +354,7 @@ class WebSocketManager:
         self.opened_count += 1
         connection.follow()
         connection.start()
+        self.stuck.watch()
         self.on_opened(connection)
         return connection
 
@@ -435,6 +449,7 @@ class WebSocketManager:
     def forget_all(self) -> None:
         """Lets go of everything, without a word to the sockets: their loop is gone, or they were closed."""
         self.closed_count += len(self.connections)
+        self.stuck.stop()
         self.connections.clear()
         self._feeds.clear()
         self.admission = Admission(self.config)  # slots of what is gone are given back to the one before

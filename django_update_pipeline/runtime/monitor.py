@@ -194,6 +194,7 @@ class Monitor:
                 refused_limits=tuple(refused),
                 transport_problem=one_line(getattr(pipeline.transport, "problem", None) or ""),
                 control_problem=one_line(pipeline.control_problem() or ""),
+                stuck_count=pipeline.websocket_manager.stuck.closed_of_late(),
                 plugin_checks=tuple(self._plugin_checks()),
             )
         )

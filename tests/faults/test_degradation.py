@@ -12,7 +12,7 @@ from django_update_pipeline import CircuitState, UpdatePipeline, UpdatePriority
 from django_update_pipeline.core.account import TERMS
 from django_update_pipeline.core.config import config_from_mapping
 from django_update_pipeline.runtime.parts import default_parts
-from django_update_pipeline.testing import FaultyTransport, LoopClock, in_virtual_time
+from django_update_pipeline.testing import FaultyTransport, LoopClock, RecordingSocket, in_virtual_time
 
 CRITICAL, NORMAL, LOW = UpdatePriority.CRITICAL, UpdatePriority.NORMAL, UpdatePriority.LOW
 
@@ -182,3 +182,56 @@ async def test_under_saturation_low_waits_and_conflates_and_critical_keeps_its_c
     assert pipeline.batch_processor.policy.limit() < 50, (
         "batches got smaller: each update costs the loop more"
     )
+
+
+# memory: what is stuck is let go
+
+
+@pytest.mark.fault(
+    "F34", "a socket that takes nothing at all is closed after a minute, and nothing of it is left"
+)
+@in_virtual_time
+async def test_a_connection_that_is_stuck_is_closed_and_leaves_nothing() -> None:
+    pipeline = made(FaultyTransport(), connections={"stuck_timeout_s": 8.0})
+    stuck, slow, quick = RecordingSocket(), RecordingSocket(delay_s=7.0), RecordingSocket()
+    async with pipeline:
+        for name, socket in (("stuck", stuck), ("slow", slow), ("quick", quick)):
+            await pipeline.register_websocket(name, socket)
+        await pipeline.publish("a", "state_change", {"n": 0})
+        await asyncio.sleep(60)
+        assert pipeline.websocket_manager.get_connection_count() == 3, "who waits for news is not stuck"
+        stuck.block()
+        for n in range(1, 100):
+            await pipeline.publish("a", "state_change", {"n": n})
+            await asyncio.sleep(0.1)
+            if stuck.is_closed:
+                break
+        await until(lambda: stuck.is_closed, 15.0)
+        assert set(pipeline.websocket_manager.connections) == {"slow", "quick"}
+        assert quick.states["a"] == {"n": n}
+        issue = str(pipeline.get_health_status()["issues"])
+        assert "1 connections were closed in the last minute" in issue
+        await asyncio.sleep(65)
+        assert "connections_stuck" not in pipeline.get_health_status()["deductions"]
+        assert slow.states["a"] == {"n": n}
+        assert sum(task.get_name() == "update-pipeline-writer" for task in asyncio.all_tasks()) == 2
+        assert not pipeline.websocket_manager.stuck._seen
+    assert pipeline.websocket_manager.stuck._timer is None
+
+
+@pytest.mark.fault("F9", "the pipeline's own stall is not taken for dead clients")
+@in_virtual_time
+async def test_after_a_stall_of_our_own_nobody_is_taken_for_stuck() -> None:
+    """Timers that came due meanwhile fire at once when the loop is back; clients had no chance to read."""
+    pipeline = made(FaultyTransport(), connections={"stuck_timeout_s": 8.0})
+    socket = RecordingSocket(delay_s=1.5)
+    loop: Any = asyncio.get_running_loop()
+    async with pipeline:
+        await pipeline.register_websocket("one", socket)
+        for n in range(20):
+            pipeline.queue_agent_update("a", "said", {"n": n})
+            await asyncio.sleep(0.5)
+            loop._jumping.now += 30.0  # nothing ran for half a minute
+        assert pipeline.websocket_manager.get_connection_count() == 1
+        await socket.until(lambda: len(socket.events) == 20, 600.0)
+        assert pipeline.websocket_manager.stuck.closed_count == 0

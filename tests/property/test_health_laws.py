@@ -25,6 +25,7 @@ inputs = st.builds(
     loop_stall_s=st.floats(0, 10),
     loop_stall_is_on=st.booleans(),
     loop_stall_where=st.sampled_from(["", "radio.py:3 in tune"]),
+    stuck_count=st.integers(0, 3),
     account_difference=st.integers(-2, 2),
     parts_blocking=st.lists(st.just("a part blocks."), max_size=2).map(tuple),
     parts_off=st.lists(st.just("a part is off."), max_size=2).map(tuple),

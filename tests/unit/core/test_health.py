@@ -67,6 +67,7 @@ TROUBLES = [
         {"plugin_checks": (PluginCheck("disk", False),)},
         ["disk: its health check failed"],
     ),
+    ("connections_stuck", {"stuck_count": 2}, ["2 connections were closed", "CONNECTIONS stuck_timeout_s"]),
     ("plugin_blocking", {"parts_blocking": ("load x of plugin shop blocks.",)}, ["load x of plugin shop"]),
     ("plugin_off", {"parts_off": ("router R of plugin shop is off.",)}, ["router R of plugin shop is off."]),
     (
