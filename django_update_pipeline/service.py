@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import functools
 import logging
 import os
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -26,6 +28,7 @@ from .runtime.operations import carry_out
 from .runtime.pipeline import UpdatePipeline
 from .runtime.socket import SocketClient
 from .runtime.termination import Termination
+from .runtime.unheard import Unheard
 from .sessions import in_database_thread
 
 #: So many addresses of this process are remembered.
@@ -42,6 +45,7 @@ _starting: set[asyncio.Future[None]] = set()
 _addresses: set[tuple[str, int, str]] = set()
 _control: WeakKeyDictionary[UpdatePipeline, ControlServer] = WeakKeyDictionary()
 _terminations: WeakKeyDictionary[UpdatePipeline, Termination] = WeakKeyDictionary()
+_unheard = Unheard(lambda: _pipeline, time.monotonic)
 
 
 def get_update_pipeline() -> UpdatePipeline:
@@ -209,6 +213,8 @@ def _deferral(config: PipelineConfig) -> Callable[[Callable[[], None]], bool] | 
     get_connection = transaction.get_connection
 
     def defer(go_on: Callable[[], None]) -> bool:
+        if _unheard.is_watching:
+            _unheard.queued()
         if not get_connection(alias).in_atomic_block:
             return False
         transaction.on_commit(go_on, using=alias, robust=True)
@@ -223,8 +229,9 @@ def _after_fork_in_child() -> None:
     The object stays: modules keep it by name from before the fork (gunicorn's preload), and what is queued through
     it here must not end in a copy of the parent's queue, whose door a thread that is not here may hold for ever.
     """
-    global _lock, _pipeline
+    global _lock, _pipeline, _unheard
     _lock = threading.RLock()
+    _unheard = Unheard(lambda: _pipeline, time.monotonic)
     _starting.clear()
     _terminations.clear()
     inherited, _pipeline = _pipeline, None
@@ -248,5 +255,6 @@ def _on_setting_changed(*, setting: str, **_: Any) -> None:
         reset_update_pipeline()
 
 
+atexit.register(lambda: _unheard.process_ends())
 os.register_at_fork(after_in_child=_after_fork_in_child)
 setting_changed.connect(_on_setting_changed, dispatch_uid="django_update_pipeline.service")
