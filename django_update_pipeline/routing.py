@@ -37,6 +37,7 @@ from .core.config import PipelineConfig
 from .core.handshake import choose_protocol, is_plain_path
 from .core.origin import LOCAL_HOSTS, Refused, check_handshake
 from .core.repeats import Repeats
+from .core.sync_wire import SUBPROTOCOL
 from .exceptions import ConfigurationError
 from .permissions import may_operate, may_operate_now, may_view, may_view_now
 from .runtime.admin_socket import AdminSocket
@@ -50,6 +51,7 @@ from .runtime.socket import (
     first_message,
     refuse,
 )
+from .runtime.sync_socket import SyncSocket
 from .service import get_update_pipeline, is_ending, served_at, start_serving, stop_serving
 from .sessions import in_database_thread, recognise, watch_of
 
@@ -73,10 +75,12 @@ class WebSocketDoor:
     def __init__(self, *, admin: bool = False, pipeline: UpdatePipeline | None = None) -> None:
         self.admin = admin
         self._pipeline = pipeline
-        #: What is spoken here, by subprotocol. A second protocol is one more row.
+        #: What is spoken here, by subprotocol.
         self.protocols: dict[str | None, Callable[[UpdatePipeline, SocketClient], Socket]] = {
             None: self._admin_socket if admin else ClassicSocket
         }
+        if not admin:
+            self.protocols[SUBPROTOCOL] = SyncSocket
 
     async def __call__(self, scope: Scope, receive: Receive, send: SendMessage) -> None:
         try:

@@ -181,7 +181,7 @@ def control_handlers(pipeline: UpdatePipeline) -> dict[str, Callable[..., Awaita
         connection = pipeline.websocket_manager.connections.get(connection_id)
         if connection is None or connection.session is None:
             return {"found": False}
-        connection.session.subscribe((PROBE_CHANNEL,))
+        connection.session.begin(PROBE_CHANNEL)
         connection.follow()
         await pipeline.publish(
             "pipeline_doctor", "pipeline_probe", {}, UpdatePriority.CRITICAL, channels=(PROBE_CHANNEL,)

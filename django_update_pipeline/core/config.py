@@ -112,6 +112,8 @@ class ConnectionConfig(_Section, frozen=True):
     accept_timeout_s: PositiveFloat = 5.0
     close_timeout_s: PositiveFloat = 1.0
     stuck_timeout_s: PositiveFloat = 60.0
+    window_bytes: Annotated[int, Meta(ge=1024)] = 128 * 1024
+    window_frames: Annotated[int, Meta(ge=2)] = 64
     direct_writes: bool = True
     unsent_bytes: Annotated[int, Meta(ge=0)] = 32 * 1024
     allowed_origins: tuple[str, ...] = ()

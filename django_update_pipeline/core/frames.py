@@ -68,9 +68,11 @@ def pong(timestamp: str | int | float | bool | None, server_time: float) -> str:
     )
 
 
-def action_queued(agent_id: str, action: str) -> str:
+def action_queued(agent_id: str, action: str, request_id: str | int | None = None) -> str:
     """Answers `agent_action` once the action has been taken."""
-    return f'{{"type":"action_queued","agent_id":{quoted(agent_id)},"action":{quoted(action)}}}'
+    return (
+        f'{{"type":"action_queued","agent_id":{quoted(agent_id)},"action":{quoted(action)}{_id(request_id)}}}'
+    )
 
 
 def error_frame(message: str, code: str, request_id: str | int | None = None) -> str:

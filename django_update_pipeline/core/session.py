@@ -17,7 +17,7 @@ Laws (design, section 6):
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -47,6 +47,16 @@ class LiveFrames(msgspec.Struct, frozen=True):
     state_count: int
     events: list[tuple[int, tuple[str, ...]]]
     counts: dict[str, int]
+    size: int  # characters of all texts
+
+    @property
+    def count(self) -> int:
+        """How many frames."""
+        return len(self.texts)
+
+    def form(self, asks: bool) -> list[str]:
+        """All texts; there is one form."""
+        return self.texts
 
 
 class TooFarBehind(Exception):
@@ -150,7 +160,7 @@ class ClassicRenderer:
                 text = self._events[offset] = self.event(events[offset])
             texts.append(text)
         told = [(offset, holders[offset]) for offset in offsets]
-        return LiveFrames(store.head, texts, state_count, told, counts)
+        return LiveFrames(store.head, texts, state_count, told, counts, sum(map(len, texts)))
 
 
 class CatchUp:
@@ -232,6 +242,40 @@ class ClassicSession:
                 self.catch_up.positions.pop(name, None)
             self.catch_up.begin(self.catch_up.target)
 
+    # what a writer asks of any session
+
+    protocol = "classic"
+
+    def begin(self, channel: str) -> None:
+        """Puts the connection on a channel."""
+        self.subscribe((channel,))
+
+    @property
+    def place(self) -> object:
+        """What connections must have in common to share frames."""
+        return self.position
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What connections that wait for the same news have in common."""
+        return self.channels
+
+    def live(self) -> LiveFrames | None:
+        """The shared frames to the head; None: go through the store."""
+        return self.renderer.live(self.channels, self.position)
+
+    def has_room(self) -> bool:
+        """Whether the client may be sent more: a classic one always may."""
+        return True
+
+    def at_once(self, live: LiveFrames) -> bool | None:
+        """Whether all of these frames may be written in one piece, and in which form: there is one."""
+        return False
+
+    def texts(self, live: LiveFrames) -> Iterator[str]:
+        """The frames one by one, each to be written at once."""
+        return iter(live.texts)
+
     def has_news(self) -> bool:
         """Whether there is something to send."""
         if self.catch_up is not None:
@@ -272,6 +316,10 @@ class ClassicSession:
                 catch_up.positions[name] = self.position
             catch_up.seen = dict(self.counts)
         catch_up.begin(head)
+
+    def next_text(self) -> str | None:
+        """The next frame of the pass; None ends it."""
+        return self.next_frame()
 
     def next_frame(self) -> str | None:
         """The next frame of the pass, read from the store now; None ends the pass.

@@ -56,7 +56,19 @@ class SyncLive(msgspec.Struct, frozen=True):
     to: int
     frames: list[SyncFrame]
     after: list[Positions]
-    size: int = 0
+    size: int  # characters of all texts
+
+    @property
+    def count(self) -> int:
+        """How many frames."""
+        return len(self.frames)
+
+    def form(self, asks: bool) -> list[str]:
+        """All texts; the last one asks for an acknowledgement if `asks`."""
+        texts = [frame.text for frame in self.frames]
+        if asks and texts:
+            texts[-1] = self.frames[-1].asking
+        return texts
 
 
 class SyncRenderer:
@@ -153,7 +165,7 @@ class SyncRenderer:
             to = channel.changed_at if is_last else events[-1].offset
             check = self._check(views[place], channel, now) if is_last else ""
             tell(self._built(builder, current[place], to, channel, now, check), place)
-        return SyncLive(views, head, frames, after, size)
+        return SyncLive(views, head, frames, after, sum(len(frame.text) for frame in frames))
 
     def _built(
         self, builder: FrameBuilder, from_: int, to: int, channel: ChannelStore, now: float, check: str
@@ -396,7 +408,7 @@ class SyncSession:
                 self._last(catch_up, place, builder)
             else:
                 turn.is_done = True  # nothing changed: nothing to say, and the position stays
-        elif len(catch_up.turns) == 1 and not turn.has_parts and self.store.head == catch_up.target:
+        elif not turn.has_parts and self._is_alone(catch_up, turn) and self.store.head == catch_up.target:
             events = channel.events_between(at, to)
             if builder.size + sum(len(event.data) + 100 for event in events) <= PART_CHARS:
                 for event in events:  # all there is to tell, in one frame
@@ -406,6 +418,15 @@ class SyncSession:
                 self._part(catch_up, place, builder)
         elif not builder.is_empty:
             self._part(catch_up, place, builder)
+
+    def _is_alone(self, catch_up: Pass, turn: Turn) -> bool:
+        """Whether no other view has anything to tell in this pass."""
+        return all(
+            other is turn
+            or other.is_done
+            or not (other.is_owed or self.store.channel(other.view.channel).changed_at > other.since)
+            for other in catch_up.turns
+        )
 
     @staticmethod
     def _rest(turn: Turn, channel: ChannelStore, target: int) -> Iterator[AgentState]:

@@ -105,6 +105,9 @@ class AdminCommand(msgspec.Struct, frozen=True):
     request_id: str | int | None = None
 
 
+#: By a frame's `type`, what reads it.
+Readers = Mapping[str, Callable[[dict[str, Any], "FrameLimits"], Any]]
+
 ClientFrame = Subscribe | Unsubscribe | Ping | AgentAction | AdminCommand
 
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
@@ -114,12 +117,17 @@ _DEFAULT_LIMITS = FrameLimits()
 _decode = msgspec.json.Decoder().decode
 
 
-def decode_client_frame(text: str | bytes, limits: FrameLimits = _DEFAULT_LIMITS) -> ClientFrame:
+def decode_client_frame(
+    text: str | bytes, limits: FrameLimits = _DEFAULT_LIMITS, readers: Readers | None = None
+) -> Any:
     """Reads one frame of a client, strictly; cost is linear in its size.
+
+    `readers` are those of another protocol; without them a `ClientFrame` of the classic one is returned.
 
     Raises:
         FrameError: the frame is not valid; no other exception, whatever the text.
     """
+    readers = CLASSIC_READERS if readers is None else readers
     frame = _decode_object(_utf8(text, limits.max_frame_bytes), limits.max_depth)
     kind = frame.get("type")
     if kind is None and "command" in frame:
@@ -127,12 +135,12 @@ def decode_client_frame(text: str | bytes, limits: FrameLimits = _DEFAULT_LIMITS
     if not isinstance(kind, str):
         raise FrameError(
             "invalid_frame",
-            f"the frame's type is {_what(kind)}: send one of {', '.join(_READERS)} as a string",
+            f"the frame's type is {_what(kind)}: send one of {', '.join(readers)} as a string",
         )
-    reader = _READERS.get(kind)
+    reader = readers.get(kind)
     if reader is None:
         raise FrameError(
-            "unknown_type", f"type {reflected(kind)} is not known: send one of {', '.join(_READERS)}"
+            "unknown_type", f"type {reflected(kind)} is not known: send one of {', '.join(readers)}"
         )
     return reader(frame, limits)
 
@@ -353,7 +361,7 @@ def _admin_command(frame: dict[str, Any]) -> AdminCommand:
         raise FrameError(error.code, error.message, request_id) from error
 
 
-_READERS: Final[Mapping[str, Callable[[dict[str, Any], FrameLimits], ClientFrame]]] = {
+CLASSIC_READERS: Final[Readers] = {
     "subscribe": _subscribe,
     "unsubscribe": _unsubscribe,
     "ping": _ping,

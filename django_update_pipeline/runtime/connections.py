@@ -14,16 +14,21 @@ import inspect
 import logging
 import secrets
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from typing import Any
 
 from ..core.admission import Admission
 from ..core.codes import INTERNAL_ERROR, SERVER_STOPPING, TOO_SLOW, CloseCode
 from ..core.config import ConnectionConfig
+from ..core.credit import Asked, Credit
 from ..core.ports import Clock
 from ..core.repeats import Repeats
-from ..core.session import SYSTEM_CHANNEL, ClassicRenderer, ClassicSession, LiveFrames, TooFarBehind
-from .direct_write import MAX_BYTES, direct_writer, text_frames
+from ..core.session import SYSTEM_CHANNEL, ClassicRenderer, ClassicSession, TooFarBehind
+from ..core.sync_frames import View
+from ..core.sync_session import SyncRenderer
+from ..core.sync_stream import SyncStream
+from ..core.sync_wire import Ack
+from .direct_write import MAX_BYTES, DirectWriter, direct_writer, text_frames
 from .stuck import StuckWriters
 
 logger = logging.getLogger(__name__)
@@ -31,6 +36,9 @@ logger = logging.getLogger(__name__)
 #: Takes an ASGI message `{"type": "websocket.send", "text": ...}`, as a server's own `send` does.
 Send = Callable[[dict[str, Any]], Awaitable[Any]]
 Close = Callable[[CloseCode], Awaitable[Any]]
+
+#: What a connection is told from: one session a protocol, each with the same methods for its writer.
+Session = ClassicSession | SyncStream
 
 #: After so many characters a writer that is catching up lets the others have a turn.
 TURN_CHARS = 64 * 1024
@@ -40,33 +48,42 @@ MAX_REPLIES = 64
 
 
 class Feed:
-    """The connections of one set of channels: their shared frames, and those that wait for news."""
+    """The connections that are told the same: their shared frames, and those that wait for news.
 
-    __slots__ = ("_head", "_live", "_position", "_wire", "channels", "members", "waiting")
+    Args:
+        key: what they have in common, in their protocol's words.
+        channels: whose news concern them.
+    """
 
-    def __init__(self, channels: tuple[str, ...]) -> None:
+    __slots__ = ("_head", "_live", "_place", "_wires", "channels", "key", "members", "waiting")
+
+    def __init__(self, key: Hashable, channels: tuple[str, ...]) -> None:
+        self.key = key
         self.channels = frozenset(channels)
         self.members = 0
         self.waiting: dict[Connection, asyncio.Future[None]] = {}
-        self._position = self._head = -1
-        self._live: LiveFrames | None = None
-        self._wire: bytes | None = None
+        self._head = -1
+        self._place: object = None
+        self._live: Any = None
+        self._wires: dict[bool, bytes] = {}
 
-    def live(self, renderer: ClassicRenderer, channels: tuple[str, ...], position: int) -> LiveFrames | None:
-        """What brings a connection from a position to the head, the same object for all that were there."""
-        head = renderer.store.head
-        if position != self._position or head != self._head:
-            self._position, self._head = position, head
-            self._live = renderer.live(channels, position)
-            self._wire = None
+    def live(self, session: Session, head: int) -> Any:
+        """What brings a session to the head, the same object for all that were where it is."""
+        place = session.place
+        if head != self._head or place != self._place:
+            self._place, self._head = place, head
+            live = session.live()
+            if live is not self._live:
+                self._live = live
+                self._wires = {}
         return self._live
 
-    def wire(self) -> bytes:
-        """What `live` returned last, as WebSocket frames; empty if that is too much for one write."""
-        if self._wire is None:
-            texts = self._live.texts if self._live is not None else []
-            self._wire = text_frames(texts) if sum(map(len, texts)) <= MAX_BYTES else b""
-        return self._wire
+    def wire(self, asks: bool) -> bytes:
+        """What `live` returned last, as WebSocket frames; the last one asks for an acknowledgement if `asks`."""
+        wire = self._wires.get(asks)
+        if wire is None:
+            wire = self._wires[asks] = text_frames(self._live.form(asks))
+        return wire
 
     def wake(self) -> None:
         """There is news: everyone who waits has a look."""
@@ -86,6 +103,7 @@ class Connection:
         "_hub",
         "_send",
         "client",
+        "_stalled",
         "connected_at",
         "connection_id",
         "feed",
@@ -102,16 +120,17 @@ class Connection:
         connection_id: str,
         send: Send,
         close: Close | None,
-        session: ClassicSession | None,
+        session: Session | None,
     ) -> None:
         self._hub = hub
         self._send = send
         self._close = close
         self._closing: CloseCode | None = None
         self._drained: asyncio.Event | None = None
+        self._stalled: asyncio.Future[None] | None = None  # waits for room; news do not concern it
         self.connection_id = connection_id
         self.session = session
-        self.feed = hub.feed(())
+        self.feed = hub.feed((), ())
         self.replies: deque[str] = deque()
         self.live: Callable[[], str | None] | None = None
         """Where the writer of an admin socket that watches takes its next frame from, when it can write one."""
@@ -157,14 +176,14 @@ class Connection:
 
     def wake(self) -> None:
         """Tells the writer that there may be something to write."""
-        wake = self.feed.waiting.pop(self, None)
+        wake = self.feed.waiting.pop(self, None) or self._stalled
         if wake is not None and not wake.done():
             wake.set_result(None)
 
     @property
     def is_idle(self) -> bool:
-        """Whether its writer waits for news; else it waits for its socket."""
-        return self in self.feed.waiting
+        """Whether its writer waits for news, or for its client's acknowledgement; else it waits for its socket."""
+        return self in self.feed.waiting or self._stalled is not None
 
     @property
     def is_registered(self) -> bool:
@@ -177,7 +196,7 @@ class Connection:
             return  # it left its feed when it was forgotten; leaving again would be at the others' cost
         self.wake()
         hub, old = self._hub, self.feed
-        self.feed = hub.feed(() if self.session is None else self.session.channels)
+        self.feed = hub.feed(*((), ()) if self.session is None else (self.session.key, self.session.channels))
         self.feed.members += 1
         hub.leave(old)
 
@@ -221,7 +240,7 @@ class Connection:
 
     async def _write_until_closed(self) -> CloseCode:
         hub, send, session, replies = self._hub, self._send, self.session, self.replies
-        renderer, store = hub.renderer, hub.renderer.store
+        store = hub.renderer.store
         create_future = asyncio.get_running_loop().create_future
         direct = direct_writer(send) if hub.config.direct_writes else None
         while True:
@@ -234,25 +253,25 @@ class Connection:
             if self._closing is not None:
                 return self._closing
             if session is not None:
+                if not session.has_room():
+                    self._stalled = create_future()
+                    await self._stalled
+                    self._stalled = None
+                    continue
                 if session.catch_up is not None:
                     await self._catch_up(session)
                     continue
                 head = store.head
                 if session.position != head:
-                    live = self.feed.live(renderer, session.channels, session.position)
+                    live = self.feed.live(session, head)
                     if live is None:
                         session.fall_behind()
                         continue
                     written = 0
-                    if (
-                        direct is not None
-                        and live.texts
-                        and (wire := self.feed.wire())
-                        and direct.write(wire)
-                    ):
-                        written = len(live.texts)
-                    else:
-                        for text in live.texts:
+                    if direct is not None and live.count and direct.is_open():
+                        written = self._write_at_once(direct, session, live)
+                    if not written:
+                        for text in session.texts(live):
                             await send({"type": "websocket.send", "text": text})
                             written += 1
                             self.written += 1
@@ -269,11 +288,22 @@ class Connection:
             wake = self.feed.waiting[self] = create_future()
             await wake
 
-    async def _catch_up(self, session: ClassicSession) -> None:
+    def _write_at_once(self, direct: DirectWriter, session: Session, live: Any) -> int:
+        """Writes all shared frames in one piece, if they fit one; how many were written."""
+        if live.size > MAX_BYTES:
+            return 0
+        asks = session.at_once(live)
+        if asks is None:
+            return 0
+        direct.write(self.feed.wire(asks))
+        self.written += live.count
+        return int(live.count)
+
+    async def _catch_up(self, session: Session) -> None:
         """Goes through the store frame by frame, each read just before it is written."""
         turn = 0
-        while not self.replies and self._closing is None:
-            text = session.next_frame()
+        while not self.replies and self._closing is None and session.has_room():
+            text = session.next_text()
             if text is None:
                 return
             await self._send({"type": "websocket.send", "text": text})
@@ -293,7 +323,8 @@ class WebSocketManager:
         self.config = config
         self.clock = clock
         self.connections: dict[str, Connection] = {}
-        self._feeds: dict[tuple[str, ...], Feed] = {}
+        self._feeds: dict[Hashable, Feed] = {}
+        self.sync_renderer = SyncRenderer(renderer.store, clock.time)
         self.admission = Admission(config)
         self.refusals = Repeats()  # handshakes refused, by rule: a small closed set
         self.stuck = StuckWriters(self.connections, config.stuck_timeout_s, clock.monotonic)
@@ -302,6 +333,7 @@ class WebSocketManager:
         self.closed_count = 0
         self.frames_sent = 0
         self.refused: dict[str, int] = {}  # by the limit that was reached, its name in the settings
+        self.on_acknowledged: Callable[[Asked, Ack], None] = lambda asked, ack: None
         self.on_opened: Callable[[Connection], None] = lambda connection: None
         self.on_closed: Callable[[Connection], None] = lambda connection: None
 
@@ -309,20 +341,18 @@ class WebSocketManager:
         """How many connections there are."""
         return len(self.connections)
 
-    def feed(self, channels: tuple[str, ...]) -> Feed:
-        """The feed of a set of channels (sorted names), made at first use."""
-        feed = self._feeds.get(channels)
+    def feed(self, key: Hashable, channels: tuple[str, ...]) -> Feed:
+        """The feed of a session's key, made at first use."""
+        feed = self._feeds.get(key)
         if feed is None:
-            feed = self._feeds[channels] = Feed(channels)
+            feed = self._feeds[key] = Feed(key, channels)
         return feed
 
     def leave(self, feed: Feed) -> None:
         """A connection follows a feed no more; an empty one is let go."""
         feed.members -= 1
-        if feed.members <= 0:
-            key = tuple(sorted(feed.channels))
-            if self._feeds.get(key) is feed:
-                del self._feeds[key]
+        if feed.members <= 0 and self._feeds.get(feed.key) is feed:
+            del self._feeds[feed.key]
 
     def new_connection_id(self) -> str:
         """128 random bits."""
@@ -334,18 +364,15 @@ class WebSocketManager:
         send: Send,
         close: Close | None = None,
         *,
-        channels: tuple[str, ...] | None,
+        session: Session | None,
         greeting: str | None = None,
     ) -> Connection:
         """Registers a connection and starts its writer.
 
         Args:
-            channels: what it is subscribed to from the start; None for a socket that gets no updates.
+            session: where it stands, in its protocol's way; None for a socket that gets no updates.
             greeting: its first frame.
         """
-        session = None
-        if channels is not None:
-            session = ClassicSession(self.renderer, (*channels, SYSTEM_CHANNEL), self.clock.time)
         connection = Connection(self, connection_id, send, close, session)
         if greeting is not None:
             connection.replies.append(greeting)
@@ -357,6 +384,17 @@ class WebSocketManager:
         self.stuck.watch()
         self.on_opened(connection)
         return connection
+
+    def classic_session(self, channels: tuple[str, ...]) -> ClassicSession:
+        """A session of the classic protocol that begins with these channels."""
+        return ClassicSession(self.renderer, (*channels, SYSTEM_CHANNEL), self.clock.time)
+
+    def sync_session(self) -> SyncStream:
+        """A session of the sync protocol; it is on the system's channel, from now on."""
+        credit = Credit(self.config.window_bytes, self.config.window_frames)
+        session = SyncStream(self.sync_renderer, credit, self.clock.monotonic)
+        session.subscribe({View(SYSTEM_CHANNEL): None})
+        return session
 
     def forget(self, connection: Connection) -> None:
         """Takes a connection off the registry; its writer ends by itself or is cancelled by the caller."""

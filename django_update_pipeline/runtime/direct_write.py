@@ -44,12 +44,11 @@ class DirectWriter:
     def __init__(self, protocol: Any) -> None:
         self._protocol = protocol
 
-    def write(self, frames: bytes) -> bool:
-        """Writes the frames; False, and nothing is done, if they have to go through `send`."""
+    def is_open(self) -> bool:
+        """Whether frames may be written now; if not, they have to go through `send`."""
         protocol = self._protocol
         connection = protocol.conn
-        transport = protocol.transport
-        if (
+        return not (
             protocol.close_sent
             or protocol.disconnected
             or not protocol.handshake_complete
@@ -57,10 +56,14 @@ class DirectWriter:
             or connection.extensions
             or connection.state.name != "OPEN"
             or connection.expect_continuation_frame
-            or transport.is_closing()
-        ):
+            or protocol.transport.is_closing()
+        )
+
+    def write(self, frames: bytes) -> bool:
+        """Writes the frames; False, and nothing is done, if they have to go through `send`."""
+        if not self.is_open():
             return False
-        transport.write(frames)
+        self._protocol.transport.write(frames)
         return True
 
 

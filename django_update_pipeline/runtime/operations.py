@@ -150,8 +150,8 @@ def _connection(connection: Connection, now: float, head: int) -> dict[str, Any]
     key = getattr(getattr(connection.client, "user", None), "pk", None)  # never a name
     return {
         "connection_id": connection.connection_id,
-        "kind": "admin" if session is None else "classic",
         "user_id": None if key is None else one_line(str(key), 80),
+        "kind": "admin" if session is None else session.protocol,
         "channels": list(channels[:MAX_CHANNELS]),
         "channel_count": len(channels),
         "connected_s": round(now - connection.connected_at, 3),

@@ -235,7 +235,7 @@ class UpdatePipeline(Queueing):
             manager.count_refusal("max_connections")
             return False
         names = self._default_channels if channels is None else self._channels("", "", channels)
-        manager.open(connection_id, sender(ws), closer(ws), channels=names)
+        manager.open(connection_id, sender(ws), closer(ws), session=manager.classic_session(names))
         return True
 
     async def unregister_websocket(self, connection_id: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,18 +17,20 @@ from ..core import frames
 from ..core.admission import LIMIT_OF
 from ..core.codes import SESSION_ENDED, TOO_MANY_CONNECTIONS, CloseCode
 from ..core.inbound import Inbound, frame_size
-from ..core.session import SYSTEM_CHANNEL
+from ..core.session import SYSTEM_CHANNEL, ClassicSession
 from ..core.wire import (
+    CLASSIC_READERS,
     AgentAction,
     FrameError,
     FrameLimits,
     Ping,
+    Readers,
     Subscribe,
     Unsubscribe,
     decode_client_frame,
 )
 from ..exceptions import ActionRefused
-from .connections import Connection
+from .connections import Connection, Session
 from .unsent import bound_unsent
 
 if TYPE_CHECKING:
@@ -81,9 +83,18 @@ class Socket:
         self._is_receiving = self._is_let_go = False
         self.connection: Connection
 
+    #: What reads this kind's frames.
+    readers: Readers = CLASSIC_READERS
+
     def greeting(self) -> str:
         """The first frame."""
         raise AssertionError("each kind of socket has its own")
+
+    def make_session(self) -> Session | None:
+        """Where the connection stands, from the start; None if it gets no updates."""
+        if self.channels is None:
+            return None
+        return self.pipeline.websocket_manager.classic_session(self.channels)
 
     async def handle(self, frame: Any) -> None:
         """Answers one valid frame."""
@@ -123,7 +134,7 @@ class Socket:
             await send({"type": "websocket.close", "code": code.code, "reason": code.reason})
 
         self.connection = manager.open(
-            self.client.connection_id, send, close, channels=self.channels, greeting=self.greeting()
+            self.client.connection_id, send, close, session=self.make_session(), greeting=self.greeting()
         )
         self.connection.client = self.client
         try:
@@ -175,7 +186,7 @@ class Socket:
             if not self._admit(raw):
                 continue
             try:
-                await self.handle(decode_client_frame(raw, self._limits))
+                await self.handle(decode_client_frame(raw, self._limits, self.readers))
             except FrameError as error:
                 connection.reply(frames.error_frame(error.message, error.code, error.request_id))
             except (
@@ -231,6 +242,9 @@ class Socket:
 class ClassicSocket(Socket):
     """The classic protocol: subscribe, unsubscribe, ping, agent_action."""
 
+    #: Channels that clients can't name.
+    hidden: tuple[str, ...] = (SYSTEM_CHANNEL,)
+
     def greeting(self) -> str:
         return frames.connection_established(self.client.connection_id, self.pipeline.clock.time())
 
@@ -248,17 +262,28 @@ class ClassicSocket(Socket):
 
     async def _subscribe(self, frame: Subscribe) -> None:
         session, watch = self.connection.session, self.watch
-        assert session is not None
+        assert isinstance(session, ClassicSession)
         mark = 0 if watch is None else watch.mark()
-        refused = list(frame.malformed)
-        allowed: list[str] = []
-        had = [name for name in frame.channels if name in session.channels and name != SYSTEM_CHANNEL]
+        allowed, refused, too_many = await self._judge(frame.channels, session.channels)
+        session.subscribe(allowed)
+        self._confirm(allowed, (*frame.malformed, *refused), too_many, mark)
+
+    async def _judge(
+        self, channels: Iterable[str], mine: tuple[str, ...]
+    ) -> tuple[tuple[str, ...], tuple[str, ...], int]:
+        """Of the channels that are asked for: those it may have, those it may not, and how many are too many."""
+        session = self.connection.session
+        assert session is not None
+        names = tuple(channels)
+        had = [name for name in names if name in mine and name not in self.hidden]
         room = self.pipeline.config.connections.max_subscriptions - len(self.connection.channels)
+        allowed: list[str] = []
+        refused: list[str] = []
         too_many = 0
-        for name in frame.channels:
+        for name in names:
             if name in had:
                 allowed.append(name)  # the watch asks again for what it is on
-            elif name == SYSTEM_CHANNEL or not await self.pipeline.access.may_subscribe(self.client, name):
+            elif name in self.hidden or not await self.pipeline.access.may_subscribe(self.client, name):
                 refused.append(name)
             elif room <= 0:
                 too_many += 1
@@ -269,10 +294,13 @@ class ClassicSocket(Socket):
             if name not in session.channels:  # taken off while hooks were asked about others
                 allowed.remove(name)
                 refused.append(name)
-        session.subscribe(tuple(allowed))
+        return tuple(allowed), tuple(refused), too_many
+
+    def _confirm(self, allowed: tuple[str, ...], refused: tuple[str, ...], too_many: int, mark: int) -> None:
+        """Answers a subscription that was carried out; `mark` is the watch's, of before the hooks were asked."""
         self.connection.follow()
-        if watch is not None and watch.mark() != mark:
-            watch.suspect(self)  # what a hook answered may be older than what it was told since
+        if self.watch is not None and self.watch.mark() != mark:
+            self.watch.suspect(self)  # what a hook answered may be older than what it was told since
         self.connection.reply(frames.subscription_confirmed(allowed))
         if refused:
             self.connection.reply(frames.refused_channels(refused))
@@ -297,37 +325,37 @@ class ClassicSocket(Socket):
     def _unsubscribe(self, frame: Unsubscribe) -> None:
         session = self.connection.session
         assert session is not None
-        names = tuple(name for name in frame.channels if name != SYSTEM_CHANNEL)
+        names = tuple(name for name in frame.channels if name not in self.hidden)
         session.unsubscribe(names)
         self.connection.follow()
         self.connection.reply(frames.unsubscription_confirmed(names))
 
-    async def _act(self, frame: AgentAction) -> None:
-        access, reply = self.pipeline.access, self.connection.reply
+    async def _act(self, frame: AgentAction, request_id: str | int | None = None) -> None:
+        access = self.pipeline.access
+
+        def refuse_it(message: str, code: str) -> None:
+            self.connection.reply(frames.error_frame(message, code, request_id))
+
         if not await self.is_current():
-            reply(frames.error_frame("nobody can tell who you are now: try again", "timeout"))
+            refuse_it("nobody can tell who you are now: try again", "timeout")
             return  # if the log-in has ended, the socket is being closed, and this is not sent
         if not await access.may_act(self.client, frame.agent_id, frame.action, frame.params):
-            reply(
-                frames.error_frame(
-                    "this connection may not do this: sign in, or ask for the permission", "forbidden"
-                )
-            )
+            refuse_it("this connection may not do this: sign in, or ask for the permission", "forbidden")
             return
         try:
             handled = await access.act(self.client, frame.agent_id, frame.action, frame.params)
         except ActionRefused as error:
-            reply(frames.error_frame(str(error), error.code))
+            refuse_it(str(error), error.code)
         except TimeoutError:
-            reply(frames.error_frame("the action got no answer in time", "timeout"))
+            refuse_it("the action got no answer in time", "timeout")
         except Exception as error:  # the plugin's boundary: logged here, told there without its inside
             logger.exception("action failed in its handler: %s", type(error).__name__)
-            reply(frames.error_frame("the action failed on the server", "action_failed"))
+            refuse_it("the action failed on the server", "action_failed")
         else:
             if handled:
-                reply(frames.action_queued(frame.agent_id, frame.action))
+                self.connection.reply(frames.action_queued(frame.agent_id, frame.action, request_id))
             else:
-                reply(frames.error_frame("nobody handles this action", "action_unhandled"))
+                refuse_it("nobody handles this action", "action_unhandled")
 
 
 async def refuse(send: SendMessage, code: CloseCode, timeout_s: float = 1.0) -> None:

@@ -29,7 +29,7 @@ def send(credit: Credit, size: int, offset: int, now: float) -> bool:
 
 @given(steps=STEPS, window=st.integers(100, 1000), frames=st.integers(2, 10))
 def test_laws_k1_and_k2(steps: list[tuple[str, int]], window: int, frames: int) -> None:
-    """Laws K1 and K2."""
+    """Laws K1 and K2, and by them Law C5."""
     credit = Credit(window, frames)
     now, offset, unacknowledged = 0.0, 0, 0
     since_ask = 0

@@ -53,7 +53,9 @@ WebSocketsSansIOProtocol.__module__ = "uvicorn.protocols.websockets.websockets_s
 async def after_a_flush(protocol: WebSocketsSansIOProtocol, *texts: str) -> None:
     """Serves one connection and delivers one event for each text, in one flush."""
     async with UpdatePipeline() as pipeline:
-        pipeline.websocket_manager.open("one", protocol.send, channels=("updates",))
+        pipeline.websocket_manager.open(
+            "one", protocol.send, session=pipeline.websocket_manager.classic_session(("updates",))
+        )
         await asyncio.sleep(0)
         for text in texts:
             pipeline.queue_agent_update("lamp", "blink", {"text": text})

@@ -1,0 +1,77 @@
+"""A sync connection as its writer sees it: a session whose frames spend credit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from .credit import Asked, Credit
+from .sync_frames import ACK, SyncFrame, View
+from .sync_session import Positions, SyncLive, SyncRenderer, SyncSession
+
+
+class SyncStream(SyncSession):
+    """Law C5: unacknowledged bytes stay within the window; without credit a connection is skipped at no cost.
+
+    Args:
+        credit: the socket's window.
+        monotonic: seconds that never go back.
+    """
+
+    __slots__ = ("_monotonic", "credit")
+
+    def __init__(self, renderer: SyncRenderer, credit: Credit, monotonic: Callable[[], float]) -> None:
+        super().__init__(renderer)
+        self.credit = credit
+        self._monotonic = monotonic
+
+    protocol = "sync"
+
+    def begin(self, channel: str) -> None:
+        """Puts the connection on a channel, all of it, from nothing."""
+        self.subscribe({View(channel): None})
+
+    @property
+    def place(self) -> tuple[int, Positions]:
+        """What connections must have in common to share frames."""
+        return self.position, self.positions
+
+    @property
+    def key(self) -> tuple[View, ...]:
+        """What connections that wait for the same news have in common."""
+        return self.views
+
+    def has_room(self) -> bool:
+        """Whether the client may be sent more."""
+        return self.credit.has_room()
+
+    def at_once(self, live: SyncLive) -> bool | None:
+        """Whether all of these frames may be written in one piece: None if not, else whether the last one asks."""
+        size = live.size
+        if not live.frames or not self.credit.has_room(size):
+            return None
+        now = self._monotonic()
+        asks = self.credit.must_ask(size, now)
+        self.credit.sent(size, self._asked(live.frames[-1], now) if asks else None)
+        return asks
+
+    def texts(self, live: SyncLive) -> Iterator[str]:
+        """The frames one by one, each to be written at once, while there is room."""
+        for frame in live.frames:
+            if not self.credit.has_room(len(frame.text)):
+                return
+            yield self._spend(frame)
+
+    def next_text(self) -> str | None:
+        """The next frame of the pass; None ends it."""
+        frame = self.next_frame()
+        return None if frame is None else self._spend(frame)
+
+    def _spend(self, frame: SyncFrame) -> str:
+        now, size = self._monotonic(), len(frame.text)
+        asks = self.credit.must_ask(size, now)
+        self.credit.sent(size + len(ACK) * asks, self._asked(frame, now) if asks else None)
+        return frame.asking if asks else frame.text
+
+    @staticmethod
+    def _asked(frame: SyncFrame, now: float) -> Asked:
+        return Asked(frame.view.channel, frame.to, now, frame.priority, frame.oldest)

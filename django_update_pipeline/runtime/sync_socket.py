@@ -1,0 +1,73 @@
+"""The sync protocol's socket: views from a position on, acknowledgements, and the classic frames besides."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..core.codes import CLIENT_SILENT
+from ..core.session import SYSTEM_CHANNEL
+from ..core.sync_stream import SyncStream
+from ..core.sync_wire import SUBPROTOCOL, SYNC_READERS, Ack, SyncAction, SyncSubscribe
+from ..core.wire import FrameError, Readers
+from .connections import Session
+from .socket import ClassicSocket
+
+
+class SyncSocket(ClassicSocket):
+    """`update-pipeline.sync.v1`. It is on no channel but the system's until it asks for some."""
+
+    subprotocol = SUBPROTOCOL
+    readers: Readers = SYNC_READERS
+    hidden: tuple[str, ...] = ()
+
+    async def prepare(self) -> None:
+        """Nothing: what it wants to see it says itself."""
+
+    def make_session(self) -> Session | None:
+        return self.pipeline.websocket_manager.sync_session()
+
+    @property
+    def _session(self) -> SyncStream:
+        session = self.connection.session
+        assert isinstance(session, SyncStream)
+        return session
+
+    async def handle(self, frame: Any) -> None:
+        if isinstance(frame, Ack):
+            self._acknowledge(frame)
+            return
+        if self._session.credit.is_overdue(self.pipeline.clock.monotonic()):
+            self.connection.close(CLIENT_SILENT)  # it talks, and does not say what it has applied
+        elif isinstance(frame, SyncSubscribe):
+            await self._subscribe_views(frame)
+        elif isinstance(frame, SyncAction):
+            await self._act(frame.action, frame.request_id)
+        else:
+            await super().handle(frame)
+
+    async def _subscribe_views(self, frame: SyncSubscribe) -> None:
+        watch = self.watch
+        mark = 0 if watch is None else watch.mark()
+        names = [view.channel for view in frame.since]
+        asked = [name for name in names if name != SYSTEM_CHANNEL]
+        allowed, refused, too_many = await self._judge(asked, self._session.channels)
+        wanted = {
+            view: since
+            for view, since in frame.since.items()
+            if view.channel in allowed or view.channel == SYSTEM_CHANNEL
+        }
+        if wanted:
+            self._session.subscribe(wanted)
+        confirmed = tuple(name for name in names if name in allowed or name == SYSTEM_CHANNEL)
+        self._confirm(confirmed, (*frame.malformed, *refused), too_many, mark)
+
+    def _acknowledge(self, ack: Ack) -> None:
+        if ack.offset > self.pipeline.store.head:
+            raise FrameError(
+                "invalid_field", f"offset {ack.offset} of an ack is above the log's head: send a frame's `to`"
+            )
+        asked = self._session.credit.acknowledged(ack.channel, ack.offset)
+        if asked is None:
+            return  # late, or of a frame that did not ask: it changes nothing
+        self.pipeline.websocket_manager.on_acknowledged(asked, ack)
+        self.connection.wake()
