@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from django.apps import AppConfig
+
+if TYPE_CHECKING:
+    from .runtime.pipeline import UpdatePipeline
 
 
 class UpdatePipelineConfig(AppConfig):
@@ -14,7 +19,15 @@ class UpdatePipelineConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Registers the system checks."""
-        from . import checks
+        """Registers the system checks and, where prometheus_client is installed, the metrics."""
+        from . import checks, metrics
 
         checks.register()
+        metrics.register(_current_pipeline)
+
+
+def _current_pipeline() -> UpdatePipeline | None:
+    """The process's pipeline as it is when somebody scrapes; a scrape makes none."""
+    from .service import current_pipeline
+
+    return current_pipeline()

@@ -17,6 +17,7 @@ import msgspec
 from django.core.signals import setting_changed
 from django.db import transaction
 
+from . import metrics
 from .assembly import build_pipeline
 from .conf import SETTING, read_settings
 from .control import ControlServer, project_key
@@ -66,7 +67,9 @@ def get_update_pipeline() -> UpdatePipeline:
 
 def _build(into: UpdatePipeline | None = None) -> UpdatePipeline:
     config = read_settings()
-    return build_pipeline(config, run_sync=in_database_thread, defer=_deferral(config), into=into)
+    pipeline = build_pipeline(config, run_sync=in_database_thread, defer=_deferral(config), into=into)
+    metrics.follow(pipeline, current_pipeline)
+    return pipeline
 
 
 def setup_update_pipeline_integration() -> UpdatePipeline:
@@ -198,11 +201,18 @@ def control_handlers(pipeline: UpdatePipeline) -> dict[str, Callable[..., Awaita
     }
 
 
+def current_pipeline() -> UpdatePipeline | None:
+    """The process's pipeline if there is one; makes none. For whoever only looks: metrics, probes. Any thread."""
+    return _pipeline
+
+
 def reset_update_pipeline() -> None:
     """Forgets the process's pipeline, so that the next use makes a new one: for tests, and after a fork."""
     global _pipeline
     with _lock:
-        _pipeline = None
+        forgotten, _pipeline = _pipeline, None
+    if forgotten is not None:
+        metrics.forgotten(forgotten)
 
 
 def _deferral(config: PipelineConfig) -> Callable[[Callable[[], None]], bool] | None:

@@ -36,6 +36,7 @@ from django_update_pipeline.core.codes import CLOSE_CODES, CODES  # noqa: E402
 from django_update_pipeline.core.commands import COMMANDS, LIVE_EVENTS, Params  # noqa: E402
 from django_update_pipeline.core.health import DEDUCTIONS, UNREADY, HealthInput, PluginCheck  # noqa: E402
 from django_update_pipeline.core.part_kinds import KINDS, PartKind  # noqa: E402
+from django_update_pipeline.metrics.families import BUCKETS_S, FAMILIES, LABELS  # noqa: E402
 from tests.servers import kinds as served  # noqa: E402
 
 PART = re.compile(r"(<!-- drawn: (?P<name>[a-z_]+) -->\n)(?P<text>.*?)(<!-- end -->)", re.DOTALL)
@@ -248,6 +249,26 @@ def part_kinds() -> str:
 
     rows = ((kind.name, cause(kind), kind.off_means) for kind in KINDS.values())
     return _table(("part", "is switched off by", "while it is off"), rows)
+
+
+@draws
+def prometheus() -> str:
+    """Every metric for Prometheus, then each label's values."""
+    merges = {"livesum": "added", "livemax": "the largest", "livemin": "the least"}
+
+    def rows() -> Iterator[tuple[object, ...]]:
+        for family in FAMILIES.values():
+            labels = ", ".join(f"`{label}`" for label in family.labels)
+            yield f"`{family.name}`", family.kind, labels, family.help, merges[family.merge]
+
+    values = ((f"`{label}`", ", ".join(f"`{value}`" for value in values)) for label, values in LABELS.items())
+    buckets = ", ".join(f"{bound:g}" for bound in BUCKETS_S)
+    return (
+        _table(("metric", "kind", "labels", "meaning", "several processes"), rows())
+        + f"\nThe histogram's buckets end at {buckets} s. They are made of buckets that are 4 % wide, so what is "
+        + "within 2 % of a bound may be on either side of it.\n\n"
+        + _table(("label", "values"), values)
+    )
 
 
 @draws

@@ -5,6 +5,8 @@
   out, not skipped. In CI that is allowed only where ``UPDATE_PIPELINE_WITHOUT_CHANNELS=1`` says it is meant.
 - Tests marked ``long`` are left out, not skipped, unless ``UPDATE_PIPELINE_LONG=1``.
 - So are modules that import a tool which is not installed and not to be had everywhere (``RARE_TOOLS``).
+- So are modules that import the Prometheus extra where it is not installed; in CI that is allowed where Channels is
+  missing on purpose, too.
 - ``UPDATE_PIPELINE_WITHOUT_BROWSER=1`` leaves out the modules that drive a browser; ``tox -e e2e`` runs them.
 """
 
@@ -31,6 +33,13 @@ NEEDS_CHANNELS = (
     "django_update_pipeline.consumers",
     "django_update_pipeline.transports.channels",
 )
+NEEDS_PROMETHEUS = (
+    "prometheus_client",
+    "django_prometheus",
+    "django_update_pipeline.metrics.exporter",
+    "django_update_pipeline.metrics.multiprocess",
+)
+HAS_PROMETHEUS = find_spec("prometheus_client") is not None and find_spec("django_prometheus") is not None
 # Tools that are not to be had for every system; the dependency groups say where they are.
 RARE_TOOLS = tuple(name for name in ("atheris", "mutmut") if find_spec(name) is None)
 
@@ -56,12 +65,18 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(
             "Channels is not installed: install the channels extra or set UPDATE_PIPELINE_WITHOUT_CHANNELS=1"
         )
+    if IN_CI and not HAS_PROMETHEUS and not WITHOUT_CHANNELS_IS_MEANT:
+        raise pytest.UsageError(
+            "django-prometheus is not installed: install the prometheus extra or set UPDATE_PIPELINE_WITHOUT_CHANNELS=1"
+        )
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
     if not collection_path.match("test_*.py"):
         return None
     if not HAS_CHANNELS and _imports_channels(collection_path):
+        return True
+    if not HAS_PROMETHEUS and _imports(collection_path, NEEDS_PROMETHEUS):
         return True
     if RARE_TOOLS and _imports(collection_path, RARE_TOOLS):
         return True
