@@ -22,7 +22,8 @@ except ImportError as error:  # the extra is not installed
         "django_update_pipeline.routing.with_update_pipeline, which needs none"
     ) from error
 
-from .routing import WebSocketDoor, path_of_settings, unknown_path
+from .doors import WebSocketDoor, unknown_path
+from .routing import path_of_settings
 from .runtime.socket import Receive
 
 

@@ -148,6 +148,27 @@ def check_handshake(
     )
 
 
+def check_request(
+    headers: Iterable[tuple[bytes, bytes]], allowed_hosts: Sequence[str], allowed_origins: Sequence[str] = ()
+) -> Allowed | Refused:
+    """Judges a plain GET by its headers, as `check_handshake` does a socket's; never raises.
+
+    A browser sends no Origin with a GET of the page's own, so here `Sec-Fetch-Site` (Fetch Metadata) speaks where it
+    is there: only the same origin, or nobody's page, may go on without an Origin. Where neither is sent (a program, an
+    old browser), the answer carries no CORS header, so no other page could read it.
+    """
+    given = list(headers)
+    names = {name.lower() for name, _ in given}
+    if b"origin" not in names:
+        sites = [value.lower() for name, value in given if name.lower() == b"sec-fetch-site"]
+        if any(site not in (b"same-origin", b"none") for site in sites):
+            return Refused(
+                "origin_foreign", f"Sec-Fetch-Site is {_shown(sites[0])}: another site's page asks"
+            )
+        given = [(name, value) for name, value in given if name.lower() != b"cookie"]
+    return check_handshake(given, allowed_hosts, allowed_origins)
+
+
 def _check_host(hosts: list[bytes], allowed_hosts: Sequence[str]) -> tuple[str, int | None] | Refused:
     """The Host's name and port (None if it gives none), in lower case."""
     if not hosts:

@@ -168,7 +168,7 @@ async def test_a_handshake_that_hangs_anywhere_is_refused_in_time(
         async def hangs(*_: Any) -> Any:
             await asyncio.Event().wait()
 
-        monkeypatch.setattr("django_update_pipeline.routing.recognise", hangs)
+        monkeypatch.setattr("django_update_pipeline.doors.recognise", hangs)
     with caplog.at_level(logging.CRITICAL):
         assert await refused(plain_door()) == 4011
     if exploding.gate is not None:
@@ -219,9 +219,9 @@ async def test_bytes_are_limited_before_a_frame_is_parsed(
     parsed: list[int] = []
     decode = module.decode_client_frame
 
-    def counting(raw: Any, limits: Any) -> Any:
+    def counting(raw: Any, *more: Any) -> Any:
         parsed.append(len(raw))
-        return decode(raw, limits)
+        return decode(raw, *more)
 
     monkeypatch.setattr(module, "decode_client_frame", counting)
     pipeline(CONNECTIONS={"bytes_per_s": 1.0, "burst_bytes": 2000, "max_rate_limited": 3})

@@ -16,8 +16,8 @@ from typing import Any
 import msgspec
 
 from ...conf import read_settings
+from ...doors import WebSocketDoor, allowed_hosts
 from ...exceptions import ConfigurationError
-from ...routing import WebSocketDoor, allowed_hosts
 from ...runtime.pipeline import UpdatePipeline
 from .findings import Finding
 

@@ -15,8 +15,9 @@ from django.utils.module_loading import import_string
 
 from ...checks import TAG
 from ...conf import read_settings
+from ...doors import WebSocketDoor
 from ...exceptions import ConfigurationError
-from ...routing import UpdatePipelineApplication, WebSocketDoor
+from ...routing import UpdatePipelineApplication
 from .findings import Finding
 
 MINIMUM_VERSIONS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = MappingProxyType(

@@ -1,0 +1,239 @@
+"""Server-sent events: the sync frames over one response, resumed by Last-Event-ID, judged like a socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from django.core.asgi import get_asgi_application
+
+from django_update_pipeline import UpdatePriority
+from django_update_pipeline.core.codes import SERVER_STOPPING
+from django_update_pipeline.routing import with_update_pipeline
+from django_update_pipeline.runtime import event_stream
+from django_update_pipeline.runtime.event_stream import positions_of
+from django_update_pipeline.testing.mirror import Mirror
+
+HOST = (b"host", b"testserver")
+
+
+@pytest.fixture
+def app() -> Any:
+    return with_update_pipeline(get_asgi_application())
+
+
+class Response:
+    """One request; `events` are the parsed events of its body."""
+
+    def __init__(
+        self, app: Any, query: bytes = b"", *headers: tuple[bytes, bytes], method: str = "GET"
+    ) -> None:
+        self.scope = {
+            "type": "http",
+            "method": method,
+            "path": "/ws/updates/stream/",
+            "raw_path": b"/ws/updates/stream/",
+            "query_string": query,
+            "root_path": "",
+            "headers": [HOST, *headers],
+        }
+        self.app = app
+        self.started: dict[str, Any] = {}
+        self.text = ""
+        self.is_complete = False
+        self._news = asyncio.Event()
+        self._inbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.task: asyncio.Task[None]
+
+    async def open(self) -> None:
+        self._inbox.put_nowait({"type": "http.request", "body": b"", "more_body": False})
+        self.task = asyncio.create_task(self.app(self.scope, self._inbox.get, self._send))
+        await self.until(lambda: self.started)
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            self.started = message
+        else:
+            self.text += message.get("body", b"").decode()
+            self.is_complete = not message.get("more_body", False)
+        self._news.set()
+
+    async def until(self, condition: Any) -> None:
+        async with asyncio.timeout(10):
+            while not condition():
+                self._news.clear()
+                await self._news.wait()
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """Each event's id, name and data, as a browser takes them (comments and `retry` make none)."""
+        found = []
+        for block in self.text.split("\n\n")[:-1]:
+            lines = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
+            if "data" in lines:
+                found.append(
+                    {"id": lines.get("id"), "event": lines.get("event"), **json.loads(lines["data"])}
+                )
+        return found
+
+    def sync(self) -> list[dict[str, Any]]:
+        return [event for event in self.events if event.get("type") == "sync"]
+
+    async def close(self) -> None:
+        self._inbox.put_nowait({"type": "http.disconnect"})
+        async with asyncio.timeout(5):
+            await self.task
+
+
+async def test_a_stream_begins_full_and_goes_on(app: Any, pipeline: Any) -> None:
+    line = pipeline()
+    await line.start()
+    await line.publish("lamp", data={"on": True})
+    response = Response(app)
+    await response.open()
+    assert response.started["status"] == 200
+    headers = dict(response.started["headers"])
+    assert headers[b"content-type"].startswith(b"text/event-stream")
+    assert headers[b"cache-control"].startswith(b"no-store")
+    await response.until(lambda: response.sync())
+    assert response.events[0]["type"] == "connection_established"
+    await line.publish("lamp", "state_patch", {"on": False})
+    await line.publish("lamp", "said", {"text": "click"})
+    await response.until(lambda: any("events" in frame for frame in response.sync()))
+    mirror = Mirror()
+    assert all(mirror.apply(frame) for frame in response.sync())
+    assert mirror.agents == {"lamp": {"on": False}}
+    assert [event["data"] for event in mirror.events] == [{"text": "click"}]
+    assert response.sync()[-1]["id"] == f"updates={line.store.epoch}:3"
+    await response.close()
+    assert line.websocket_manager.get_connection_count() == 0
+
+
+@pytest.mark.parametrize("how", ["header", "query"])
+async def test_the_last_event_id_resumes(app: Any, pipeline: Any, how: str) -> None:
+    line = pipeline()
+    await line.start()
+    await line.publish("lamp", data={"on": True, "room": "hall"})
+    first = Response(app)
+    await first.open()
+    await first.until(lambda: first.sync())
+    last = first.sync()[-1]["id"].encode()
+    await first.close()
+    await line.publish("lamp", "state_patch", {"on": False})
+    await line.publish("lamp", "said", {"text": "click"})
+    second = (
+        Response(app, b"", (b"last-event-id", last)) if how == "header" else Response(app, b"since=" + last)
+    )
+    await second.open()
+    await second.until(lambda: second.sync())
+    (frame,) = second.sync()
+    assert frame["agents"]["lamp"]["set"] == {"on": False}
+    assert [event["data"] for event in frame["events"]] == [{"text": "click"}]
+    assert "reset" not in frame
+    await second.close()
+
+
+@pytest.mark.parametrize(
+    "last", [b"", b"nonsense", b"updates=other:1", b"updates=x:99999999999999999999", b"\xff,,=:"]
+)
+async def test_a_position_that_is_none_leads_to_a_snapshot(app: Any, pipeline: Any, last: bytes) -> None:
+    line = pipeline()
+    await line.start()
+    await line.publish("lamp", data={"on": True})
+    response = Response(app, b"", (b"last-event-id", last))
+    await response.open()
+    await response.until(lambda: response.sync())
+    assert response.sync()[0]["reset"] is True
+    await response.close()
+
+
+def test_positions_are_read_one_by_one() -> None:
+    assert positions_of("a=e1:5, b=e1:7,c=,=,d=e:x") == {"a": ("e1", 5), "b": ("e1", 7)}
+
+
+async def test_several_channels_share_a_stream_and_an_id(app: Any, pipeline: Any) -> None:
+    line = pipeline(OPEN_CHANNELS=["news"])
+    await line.start()
+    await line.publish("lamp", data={"on": True})
+    response = Response(app, b"channels=news,updates")
+    await response.open()
+    await line.publish("lamp", "said", {"text": "click"}, UpdatePriority.HIGH, channels=["news"])
+    await response.until(lambda: any("events" in frame for frame in response.sync()))
+    epoch = line.store.epoch
+    assert response.sync()[-1]["id"] == f"news={epoch}:2,updates={epoch}:1"
+    await response.close()
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "status"),
+    [
+        (b"channels=secret", (), 403),
+        (b"channels=no%20name", (), 403),
+        (b"", ((b"origin", b"https://evil.example"),), 403),
+        (b"", ((b"sec-fetch-site", b"cross-site"), (b"cookie", b"sessionid=x")), 403),
+        (b"", ((b"sec-fetch-site", b"same-origin"),), 200),
+        (b"", ((b"origin", b"http://testserver"),), 200),
+    ],
+)
+async def test_who_is_refused_is_told_by_the_status(
+    app: Any, pipeline: Any, query: bytes, headers: Any, status: int
+) -> None:
+    pipeline()
+    response = Response(app, query, *headers)
+    await response.open()
+    assert response.started["status"] == status
+    if status == 200:
+        await response.close()
+    else:
+        await response.until(lambda: response.is_complete)
+        assert "access-control-allow-origin" not in str(response.started["headers"])
+
+
+async def test_a_foreign_host_is_refused(app: Any, pipeline: Any) -> None:
+    pipeline()
+    response = Response(app)
+    response.scope["headers"] = [(b"host", b"evil.example")]
+    await response.open()
+    assert response.started["status"] == 403
+
+
+async def test_only_get_is_answered(app: Any, pipeline: Any) -> None:
+    pipeline()
+    response = Response(app, method="POST")
+    await response.open()
+    assert response.started["status"] == 405
+
+
+async def test_some_channels_may_be_refused_and_the_others_flow(app: Any, pipeline: Any) -> None:
+    pipeline()
+    response = Response(app, b"channels=updates,secret")
+    await response.open()
+    await response.until(lambda: any(event.get("type") == "error" for event in response.events))
+    assert [event["code"] for event in response.events if event.get("type") == "error"] == ["channel_refused"]
+    assert {frame["channel"] for frame in response.sync()} <= {"updates"}
+    await response.close()
+
+
+async def test_a_stopping_server_says_so_and_ends_the_stream(app: Any, pipeline: Any) -> None:
+    line = pipeline()
+    response = Response(app)
+    await response.open()
+    await line.stop()
+    await response.until(lambda: response.is_complete)
+    assert response.events[-1]["event"] == "close"
+    assert response.events[-1]["code"] == SERVER_STOPPING.code
+    async with asyncio.timeout(5):
+        await response.task
+
+
+async def test_a_silent_line_gets_heartbeats(
+    app: Any, pipeline: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_stream, "HEARTBEAT_S", 0.01)
+    pipeline()
+    response = Response(app)
+    await response.open()
+    await response.until(lambda: response.text.count(":\n\n") >= 2)
+    await response.close()
