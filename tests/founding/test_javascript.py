@@ -6,18 +6,17 @@ own words. What npm installs for this goes into a cache outside of the clone, on
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.node import installed
 
 from .document import in_both_words
 from .serving import Server
@@ -25,44 +24,14 @@ from .serving import Server
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 PROGRAMS = Path(__file__).parent / "js"
-INSTALL_S = 200
 
 Run = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="session")
 def node_modules() -> Path:
-    """The packages of js/package.json, installed in `~/.cache` (or XDG_CACHE_HOME) once for each version of it."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        pytest.skip(
-            "no node or no npm on the PATH (Debian: apt-get install --no-install-recommends nodejs npm)"
-        )
-    version = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=20).stdout.strip()
-    if int(re.findall(r"\d+", version)[0]) < 20:
-        pytest.skip(f"node is {version}, 20 or newer is needed: install it from nodejs.org or a newer Debian")
-    wanted = (PROGRAMS / "package.json").read_bytes()
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "django-update-pipeline"
-    cached = caches / f"npm-{hashlib.sha256(wanted + version.encode()).hexdigest()[:16]}"
-    if not cached.exists():
-        caches.mkdir(parents=True, exist_ok=True)
-        # Installed beside and moved into place, so that two test runs at once don't meet in half a folder.
-        fresh = Path(tempfile.mkdtemp(dir=caches, prefix="installing-"))
-        try:
-            (fresh / "package.json").write_bytes(wanted)
-            command = [npm, "install", "--no-audit", "--no-fund", "--loglevel=error"]
-            done = subprocess.run(command, cwd=fresh, capture_output=True, text=True, timeout=INSTALL_S)
-            if done.returncode:
-                pytest.skip(
-                    f"npm install failed; is a registry reachable? Try it in {PROGRAMS}:\n{done.stderr}"
-                )
-            try:
-                fresh.rename(cached)
-            except OSError:
-                assert cached.exists()  # the other test run was quicker
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
-    return cached / "node_modules"
+    """The packages of js/package.json."""
+    return installed(PROGRAMS)
 
 
 @pytest.fixture

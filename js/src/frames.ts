@@ -1,0 +1,68 @@
+/** What the server sends, as `JSON.parse` gives it. Offsets are integers, times Unix seconds with a fraction. */
+
+export type Json = null | boolean | number | string | Json[] | { [name: string]: Json };
+
+/** An agent's top-level fields: frozen, without a prototype. Nested values are shared with the copy: don't change them. */
+export type Fields = { readonly [name: string]: Json };
+
+/** Where a client stands in one view. It grants nothing: the server asks again who may see what. */
+export interface Position {
+  epoch: string;
+  offset: number;
+}
+
+/** Something that happened to an agent: delivered once, in its agent's order. */
+export interface PipelineEvent {
+  readonly offset: number;
+  readonly agent_id: string;
+  readonly update_type: string;
+  readonly data: { readonly [name: string]: Json };
+  readonly timestamp: number;
+}
+
+export interface Change {
+  set?: { [name: string]: Json };
+  unset?: string[];
+  at: number;
+}
+
+/** Some agents whole, and how many there are: the client compares. */
+export interface Check {
+  count: number;
+  agents: { [agentId: string]: { [name: string]: Json } };
+}
+
+/** The sync protocol's one frame, `changes since`; what is empty is left out. */
+export interface SyncFrame {
+  type: "sync";
+  channel: string;
+  view?: string;
+  epoch: string;
+  from: number;
+  to: number;
+  ts: number;
+  reset?: boolean;
+  more?: boolean;
+  urgent?: boolean;
+  removed?: string[];
+  agents?: { [agentId: string]: Change };
+  events?: PipelineEvent[];
+  event_count: number;
+  check?: Check;
+  ack?: boolean;
+}
+
+/** The name of a view in frames and positions: its fields, sorted by code points as the server does. */
+export function viewName(fields: readonly string[] | null): string {
+  return fields === null ? "" : [...new Set(fields)].sort(byCodePoint).join(",");
+}
+
+function byCodePoint(a: string, b: string): number {
+  const left = [...a];
+  const right = [...b];
+  for (let at = 0; at < left.length && at < right.length; at++) {
+    const difference = left[at]!.codePointAt(0)! - right[at]!.codePointAt(0)!;
+    if (difference !== 0) return difference;
+  }
+  return left.length - right.length;
+}
