@@ -280,7 +280,7 @@ def _contained(boundary: Boundary, question: Callable[..., Any]) -> Callable[...
     @functools.wraps(question)
     def ask(**values: Any) -> Any:
         try:
-            answer = boundary.ask(question, **_own_params(values))
+            answer = boundary.ask(functools.partial(question, **_own_params(values)))
         except PartFailed as failure:
             raise outcome(failure.error) from failure.error
         boundary.passed()

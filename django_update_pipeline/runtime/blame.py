@@ -35,10 +35,6 @@ class PluginCall:
         return f"{self.part} of plugin {self.plugin}"
 
 
-#: What `enter` returns and `leave` takes back: what had the thread before, and when this one began.
-Token = tuple[Any, float]
-
-
 class Blame:
     """The calls into plugins that are going on, by thread, and those that were long.
 
@@ -49,40 +45,23 @@ class Blame:
     One entry is one dictionary item, so any thread may enter and look without a lock.
     """
 
-    __slots__ = ("_calls", "_long", "long_s", "monotonic")
+    __slots__ = ("_long", "calls", "long_s", "monotonic")
 
     def __init__(self, monotonic: Callable[[], float], long_s: float = 0.1) -> None:
         self.monotonic = monotonic
         self.long_s = long_s
-        self._calls: dict[int, tuple[Any, float]] = {}
+        #: By thread: the part that is being called in it (anything with `plugin` and `part`), and since when. Who
+        #: calls puts the entry there, and afterwards what was there before; see `Boundary.ask`.
+        self.calls: dict[int, tuple[Any, float]] = {}
         self._long: deque[PluginCall] = deque(maxlen=KEPT)
 
-    def enter(self, who: Any) -> Token:
-        """A part (anything with `plugin` and `part`) is being called in this thread; give the token to `leave`."""
-        thread = threading.get_ident()
-        calls = self._calls
-        before = calls.get(thread)
-        began = self.monotonic()
-        calls[thread] = (who, began)
-        return before, began
-
-    def leave(self, token: Token) -> float:
-        """That call is over; how long it took, in seconds."""
-        before, began = token
-        thread = threading.get_ident()
-        took = self.monotonic() - began
-        if took >= self.long_s:
-            who, _ = self._calls[thread]
-            self._long.append(PluginCall(who.plugin, who.part, thread, began, began + took))
-        if before is None:
-            del self._calls[thread]
-        else:
-            self._calls[thread] = before
-        return took
+    def was_long(self, who: Any, began: float, took: float) -> None:
+        """A call in this thread is over that took at least `long_s`."""
+        self._long.append(PluginCall(who.plugin, who.part, threading.get_ident(), began, began + took))
 
     def is_inside(self, who: Any) -> bool:
         """Whether this thread is in a call of this very part: then it calls itself."""
-        found = self._calls.get(threading.get_ident())
+        found = self.calls.get(threading.get_ident())
         return found is not None and found[0] is who
 
     # for whoever looks
@@ -90,7 +69,7 @@ class Blame:
     def current(self, thread: int | None = None) -> PluginCall | None:
         """The innermost call that a thread is in (`threading.get_ident()` of it); the longest of all without one."""
         if thread is not None:
-            found = self._calls.get(thread)
+            found = self.calls.get(thread)
             return None if found is None else PluginCall(found[0].plugin, found[0].part, thread, found[1])
         return min(self.all_current(), key=lambda call: call.began, default=None)
 
@@ -98,7 +77,7 @@ class Blame:
         """The innermost call of each thread that is in one."""
         return [
             PluginCall(who.plugin, who.part, thread, began)
-            for thread, (who, began) in list(self._calls.items())
+            for thread, (who, began) in list(self.calls.items())
         ]
 
     def worst_since(self, since: float, thread: int | None = None) -> PluginCall | None:

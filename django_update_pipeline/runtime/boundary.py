@@ -11,16 +11,17 @@ failures of that part.
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Generator
+from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ..core.names import error_text, one_line
 from ..core.part_kinds import PartKind
 from ..core.repeats import Repeats
-from .blame import Token
 
 if TYPE_CHECKING:
     from .containment import Containment
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
+
+#: What `enter` returns and `leave` takes back: the thread, what had it before, and when this call began.
+Token = tuple[int, tuple[Any, float] | None, float]
 
 #: A cancelled call may take so long to clean up before it is left behind.
 GRACE_S: Final = 0.1
@@ -57,7 +61,10 @@ class Boundary:
     """
 
     __slots__ = (
+        "_calls",
         "_containment",
+        "_monotonic",
+        "notable_s",
         "_repeats",
         "_stuck",
         "_subjects",
@@ -86,6 +93,10 @@ class Boundary:
         self.title = title
         self.part = f"{kind.name} {title}" if title else kind.name
         self.max_block_s = containment.config.max_block_s
+        blame = containment.blame
+        self._calls = blame.calls
+        self._monotonic = blame.monotonic
+        self.notable_s = min(blame.long_s, self.max_block_s)
         self.max_stuck = MAX_STUCK
         self.failure_count = 0
         self.failures_in_row = 0
@@ -112,34 +123,55 @@ class Boundary:
         return self._containment.blame.is_inside(self)
 
     def enter(self) -> Token:
-        """The part is about to be called in this thread."""
-        return self._containment.blame.enter(self)
+        """The part is about to be called in this thread; give the token to `leave`."""
+        calls, thread = self._calls, get_ident()
+        before = calls.get(thread)
+        began = self._monotonic()
+        calls[thread] = (self, began)
+        return thread, before, began
 
     def leave(self, token: Token) -> None:
         """It returned."""
-        took = self._containment.blame.leave(token)
-        if took > self.max_block_s:
-            self._blocked(took)
+        thread, before, began = token
+        if before is None:
+            del self._calls[thread]
+        else:
+            self._calls[thread] = before
+        took = self._monotonic() - began
+        if took >= self.notable_s:
+            self.took(began, took)
 
-    def ask(self, function: Callable[..., _T], *args: Any, **named: Any) -> _T:
+    def ask(self, function: Callable[..., _T], *args: Any) -> _T:
         """Calls the part.
 
         Raises:
             PartFailed: it raised.
         """
-        token = self._containment.blame.enter(self)
+        calls, thread = (
+            self._calls,
+            get_ident(),
+        )  # `enter` and `leave`, written out: it is once for each update
+        before = calls.get(thread)
+        began = self._monotonic()
+        calls[thread] = (self, began)
         try:
-            return function(*args, **named)
+            return function(*args)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # the boundary
             raise PartFailed(self, error) from error
         finally:
-            self.leave(token)
+            if before is None:
+                del calls[thread]
+            else:
+                calls[thread] = before
+            took = self._monotonic() - began
+            if took >= self.notable_s:
+                self.took(began, took)
 
     def ask_plainly(self, function: Callable[..., _T], *args: Any, **named: Any) -> _T:
         """`ask` for what must be a plain function: a coroutine is no answer."""
-        answer = self.ask(function, *args, **named)
+        answer = self.ask(functools.partial(function, *args, **named))
         if inspect.isawaitable(answer):
             discard(answer)
             raise PartFailed(self, TypeError("it returned an awaitable: it must be a plain function"))
@@ -243,6 +275,14 @@ class Boundary:
             logger.debug("%s failed here", self, exc_info=error)
         if self.kind.by_failures and limit and self.failures_in_row >= limit and not self.is_off:
             self.switch_off(f"it failed {self.failures_in_row} times in a row, last with {self.last_error}")
+
+    def took(self, began: float, took: float) -> None:
+        """A call is over that took at least `notable_s`."""
+        blame = self._containment.blame
+        if took >= blame.long_s:
+            blame.was_long(self, began, took)
+        if took > self.max_block_s:
+            self._blocked(took)
 
     def _blocked(self, took: float) -> None:
         if threading.get_ident() != self._containment.loop_thread:

@@ -204,12 +204,14 @@ class Maker:
         stages: Stages = []
         for index, (boundary, transform) in enumerate(self.transformers):
             changed = boundary.ask(transform, update.agent_id, update.update_type, data)
-            if inspect.isawaitable(changed):
-                return asyncio.ensure_future(self._rest(update, changed, index, unset, stages))
-            if changed is None:
-                boundary.passed()
-                return None
-            data = _checked(boundary, changed)
+            if type(changed) is not dict:  # the common answer is looked at no further
+                if inspect.isawaitable(changed):
+                    return asyncio.ensure_future(self._rest(update, changed, index, unset, stages))
+                if changed is None:
+                    boundary.passed()
+                    return None
+                _checked(boundary, changed)
+            data = changed
             stages.append((boundary, data))
         return self._encoded(stages, update), unset
 

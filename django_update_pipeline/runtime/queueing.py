@@ -11,6 +11,7 @@ import concurrent.futures
 import contextlib
 from collections.abc import Callable, Iterable
 from inspect import isawaitable
+from threading import get_ident
 from typing import Any
 
 import msgspec
@@ -25,6 +26,7 @@ from ..core.ports import Clock, Router
 from ..core.session import SYSTEM_CHANNEL, SYSTEM_EVENT
 from ..core.store import Store
 from ..exceptions import InvalidUpdate, PipelineFull, UpdateNotDelivered, UpdatePipelineError
+from .blame import Blame
 from .boundary import discard
 from .containment import Containment
 from .delivery import Delivery
@@ -77,6 +79,7 @@ class Queueing:
 
     config: PipelineConfig
     clock: Clock
+    blame: Blame
     store: Store
     batch_processor: BatchProcessor
     circuit_breaker: Any
@@ -527,36 +530,58 @@ class Queueing:
         return result
 
     def _routed(self, agent_id: str, update_type: str) -> Channels:
-        """Where the router sends an update; nowhere where it fails, and the update dies of it, seen by all."""
+        """Where the router sends an update; nowhere where it fails, and the update dies of it, seen by all.
+
+        `Boundary.ask`, written out: it is on the way of each call.
+        """
         route, boundary = self._route, self._router
         assert route is not None
         assert boundary is not None
         if boundary.is_off:
             return Unroutable.because(f"{boundary} is switched off: {boundary.off_because}")
-        token = boundary.enter()
-        try:
-            before = token[0]
-            if before is not None and before[0] is boundary:
-                raise RecursionError("it queued an update that it is to route itself")
-            routed = route(agent_id, update_type)
-            if type(routed) is not tuple and isawaitable(routed):
-                discard(routed)
-                raise TypeError("it returned an awaitable: it must be a plain function")
-            channels = (
-                self._default_channels if routed is None else self._channels(agent_id, update_type, routed)
+        calls, thread = self.blame.calls, get_ident()
+        before = calls.get(thread)
+        if before is not None and before[0] is boundary:
+            return self._not_routed(
+                RecursionError("it queued an update that it is to route itself"), agent_id
             )
+        began = self._monotonic()
+        calls[thread] = (boundary, began)
+        try:
+            routed = route(agent_id, update_type)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # the router is a plugin's: its failure is not the caller's
-            failure = error
-        else:
-            if boundary.failures_in_row:
-                boundary.passed()
-            return channels
+            return self._not_routed(error, agent_id)
         finally:
-            boundary.leave(token)
-        boundary.failed(failure, agent_id)
-        return Unroutable.because(f"{boundary.part}: {error_text(failure)}")
+            if before is None:
+                del calls[thread]
+            else:
+                calls[thread] = before
+            took = self._monotonic() - began
+            if took >= boundary.notable_s:
+                boundary.took(began, took)
+        if routed is None:
+            channels = self._default_channels
+        else:
+            try:
+                if type(routed) is not tuple and isawaitable(routed):
+                    discard(routed)
+                    raise TypeError("it returned an awaitable: it must be a plain function")
+                channels = self._channels(agent_id, update_type, routed)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # what it returned has code of its own
+                return self._not_routed(error, agent_id)
+        if boundary.failures_in_row:
+            boundary.passed()
+        return channels
+
+    def _not_routed(self, error: BaseException, agent_id: str) -> Unroutable:
+        boundary = self._router
+        assert boundary is not None
+        boundary.failed(error, agent_id)
+        return Unroutable.because(f"{boundary.part}: {error_text(error)}")
 
 
 def _laid_over(state: dict[str, bytes | None], update: UpdateMessage) -> dict[str, bytes | None]:
