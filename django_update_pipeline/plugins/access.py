@@ -8,15 +8,17 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Any, Final
 
 from ..core.actions import Action, action_table
 from ..core.config import PipelineConfig
 from ..core.messages import JSONObject
+from ..core.names import one_line
 from ..core.ports import Client
 from ..core.rate_limit import TokenBucket
+from ..core.repeats import Repeats
 from ..exceptions import ActionRefused
 from ..runtime.clock import SystemClock
 from .manager import Plugins
@@ -66,10 +68,15 @@ class HookAccess:
             if callable(one.permission)
         }
         self._timeout_s = config.connections.hook_timeout_s
-        self.failures: Counter[str] = Counter()  # questions that got no answer, or none that is one, by hook
+        self._complaints = Repeats()
         self._run_sync = run_sync
         self._monotonic = monotonic
         self._rates: OrderedDict[Hashable, TokenBucket] = OrderedDict()
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """Questions that got no answer, or none that is one, by hook."""
+        return self._complaints.counts()
 
     # channels
 
@@ -235,10 +242,8 @@ class HookAccess:
 
     def _complain(self, question: Callable[..., Any], what: str) -> None:
         name = getattr(question, "__name__", type(question).__name__)
-        self.failures[name] += 1
-        count = self.failures[name]
-        if count & (count - 1) == 0:  # the 1st, 2nd, 4th, 8th ...: clients can ask often
-            logger.warning("%s %.300s: taken for a no (%d time(s))", name, what, count)
+        if count := self._complaints.add(name):  # clients can ask often
+            logger.warning("%s %s: taken for a no (%d time(s))", name, one_line(what), count)
 
     async def _ask(self, question: Callable[..., Any], **values: Any) -> Any:
         async with asyncio.timeout(self._timeout_s):

@@ -147,10 +147,8 @@ class Boundary:
         Raises:
             PartFailed: it raised.
         """
-        calls, thread = (
-            self._calls,
-            get_ident(),
-        )  # `enter` and `leave`, written out: it is once for each update
+        # `enter` and `leave`, written out: it is once for each update.
+        calls, thread = self._calls, get_ident()
         before = calls.get(thread)
         began = self._monotonic()
         calls[thread] = (self, began)
@@ -183,6 +181,8 @@ class Boundary:
         Raises:
             PartFailed: it raised, or did not answer in time.
         """
+        if self._stuck:  # those of a loop that was closed are over
+            self._stuck = {one for one in self._stuck if not one.get_loop().is_closed()}
         if len(self._stuck) >= self.max_stuck:
             discard(waiting)
             raise PartFailed(
@@ -231,7 +231,7 @@ class Boundary:
         finally:
             if not task.done():
                 self._stuck.add(task)
-                task.add_done_callback(self._stuck.discard)
+                task.add_done_callback(lambda done: self._stuck.discard(done))
 
     # counting
 

@@ -511,3 +511,51 @@ async def test_a_part_that_queues_from_inside(part: str) -> None:
         assert pipeline.is_running
         balanced(pipeline)
         echo.pipeline = None
+
+
+@pytest.mark.fault(
+    "F14", "what hung on a loop that is gone is forgotten with it: the next start begins afresh"
+)
+def test_a_transport_that_hung_on_an_earlier_loop_is_asked_on_the_next() -> None:
+    class Transport(MemoryTransport):
+        name = "bad"
+        stubborn = True
+
+        async def publish(self, publication: Any) -> None:
+            while self.stubborn:
+                try:
+                    await asyncio.Event().wait()
+                except asyncio.CancelledError:
+                    continue
+            await super().publish(publication)
+
+    class Own:
+        @hookimpl
+        def provide_transport(self, config: Any) -> Any:
+            return transport
+
+    transport = Transport()
+    config = config_from_mapping({"transport": "bad", "entry_points": False, "transport_timeout_s": 0.05})
+    pipeline = build_pipeline(config, extra_plugins=[Own()])
+    loop = asyncio.new_event_loop()
+
+    async def hang() -> None:
+        await pipeline.start()
+        pipeline.queue_agent_update("a", "said", {})
+        while not pipeline.containment.known(transport)._stuck:  # type: ignore[union-attr]  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await pipeline.stop(0.0)
+
+    loop.run_until_complete(hang())
+    (task,) = asyncio.all_tasks(loop)
+    task._log_destroy_pending = False  # type: ignore[attr-defined]  # it is meant to be pending for ever
+    loop.close()
+    transport.stubborn = False
+
+    async def again() -> None:
+        async with pipeline, asyncio.timeout(30):
+            while pipeline.get_performance_metrics()["pending"]:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    asyncio.run(again())
+    assert pipeline.store.channel("updates").event_count == 1
