@@ -51,6 +51,7 @@ SECTIONS = (
             "reference/hooks",
             "reference/plugins",
             "reference/protocol-classic",
+            "reference/protocol-sync",
             "reference/protocol-admin",
             "reference/commands",
             "reference/metrics",
