@@ -1,0 +1,223 @@
+/** One channel as its users see it: a mirror, what it is worth now, and who wants to hear of it. */
+
+import type { Fields, PipelineEvent, Position, SyncFrame } from "./frames.js";
+import { viewName } from "./frames.js";
+import { Listeners } from "./listeners.js";
+import { Mirror } from "./mirror.js";
+
+/**
+ * `loading`: nothing came yet; `live`: it shows what the server has; `stale`: it shows what the server had (no line, or
+ * catching up); `refused`: it may not be seen, and shows nothing; `closed`: it was given up here.
+ */
+export type ViewStatus = "loading" | "live" | "stale" | "refused" | "closed";
+
+/** What it took to become live again. `chars` is the length of the frames' text. */
+export interface CatchUp {
+  readonly frames: number;
+  readonly chars: number;
+  readonly agents: number;
+  readonly fields: number;
+  readonly events: number;
+  /** True if all was sent anew, false if only what had changed. */
+  readonly isReset: boolean;
+}
+
+export interface StatusChange {
+  readonly status: ViewStatus;
+  readonly before: ViewStatus;
+  /** With `live`: what was sent for it. */
+  readonly catchUp: CatchUp | null;
+}
+
+/** A channel at one moment: another object whenever something in it changes, the same until then. */
+export interface ViewSnapshot {
+  readonly agents: ReadonlyMap<string, Fields>;
+  readonly status: ViewStatus;
+  /** Events that the server's history had let go of while this page was away. */
+  readonly missed: number;
+}
+
+/** What came of a frame. */
+export interface Taken {
+  repaired: number;
+  /** When the oldest change of a live frame was queued, in Unix seconds; null where that says nothing. */
+  oldest: number | null;
+  /** The mirror has to be told everything anew. */
+  isLost: boolean;
+}
+
+const NOTHING: CatchUp = { frames: 0, chars: 0, agents: 0, fields: 0, events: 0, isReset: false };
+
+export class Channel {
+  readonly mirror = new Mirror();
+  readonly events: Listeners<PipelineEvent>;
+  readonly statuses: Listeners<StatusChange>;
+  readonly changes: Listeners<void>;
+  status: ViewStatus = "loading";
+  /** Whether this line's server was asked for it. */
+  isAsked = false;
+  /** Subscriptions that the server has not answered yet. */
+  unanswered = 0;
+  #users = new Map<object, readonly string[] | null>();
+  #fields: readonly string[] | null = null;
+  #byAgent = new Map<string, Listeners<void>>();
+  #snapshot: ViewSnapshot | null = null;
+  #catchUp = NOTHING;
+
+  constructor(
+    readonly name: string,
+    private readonly report: (error: unknown) => void,
+  ) {
+    this.events = new Listeners(report);
+    this.statuses = new Listeners(report);
+    this.changes = new Listeners(report);
+  }
+
+  /** What its users want of each agent, together; null: everything. */
+  get fields(): readonly string[] | null {
+    return this.#fields;
+  }
+
+  get view(): string {
+    return viewName(this.#fields);
+  }
+
+  get hasUsers(): boolean {
+    return this.#users.size > 0;
+  }
+
+  /** Adds a user; true if the view is another one now, so that the server has to be asked again. */
+  join(user: object, fields: readonly string[] | null): boolean {
+    this.#users.set(user, fields);
+    return this.#widen();
+  }
+
+  /** Takes a user off. The view stays as wide as it was: a narrower one would have to be sent anew. */
+  leave(user: object): void {
+    this.#users.delete(user);
+  }
+
+  #widen(): boolean {
+    const before = this.view;
+    const wanted = [...this.#users.values()];
+    const isFirst = wanted.length === 1 && this.status === "loading" && !this.isAsked;
+    if (wanted.includes(null)) this.#fields = null;
+    else if (isFirst) this.#fields = [...new Set(wanted.flatMap((fields) => fields ?? []))];
+    else if (this.#fields !== null) this.#fields = [...new Set([...this.#fields, ...wanted.flatMap((f) => f ?? [])])];
+    if (this.view === before) return false;
+    this.mirror.epoch = ""; // a position is valid for one view
+    return true;
+  }
+
+  /** The position to subscribe with. */
+  since(): (Position & { view: string }) | undefined {
+    const since = this.mirror.since();
+    return since === undefined ? undefined : { ...since, view: this.view };
+  }
+
+  /** The server is being asked. */
+  asked(): void {
+    this.isAsked = true;
+    this.#catchUp = NOTHING;
+    if (this.status !== "loading") this.#become(this.#hasSomething ? "stale" : "loading");
+  }
+
+  /** The line is gone. */
+  lineLost(): void {
+    this.isAsked = false;
+    this.unanswered = 0;
+    if (this.status === "live") this.#become("stale");
+  }
+
+  /** It may not be seen (any more): nothing is shown. */
+  refuse(): void {
+    this.isAsked = false;
+    this.#catchUp = NOTHING;
+    this.#tell(this.mirror.clear(), "refused", []);
+  }
+
+  close(): void {
+    this.#become("closed");
+  }
+
+  /** Shows what was stored, until the server says what has changed since. */
+  restore(saved: unknown): boolean {
+    const isGood = this.mirror.restore(saved);
+    if (isGood) this.#become("stale");
+    return isGood;
+  }
+
+  /** Applies a frame; null: it begins after what is known here. */
+  take(frame: SyncFrame, chars: number): Taken | null {
+    const applied = this.mirror.apply(frame);
+    if (applied === null) return null;
+    const wasLive = this.status === "live";
+    if (!wasLive) this.#count(frame, chars);
+    const oldest = wasLive && this.mirror.isLive && !frame.reset ? oldestOf(frame) : null;
+    const isLost = this.mirror.since() === undefined && applied.repaired > 0;
+    const status = this.mirror.isLive && !isLost ? "live" : this.#hasSomething ? "stale" : "loading";
+    this.#tell(applied.changed, status, applied.events, applied.missed > 0);
+    return { repaired: applied.repaired, oldest, isLost };
+  }
+
+  get snapshot(): ViewSnapshot {
+    this.#snapshot ??= { agents: this.mirror.agents(), status: this.status, missed: this.mirror.missed };
+    return this.#snapshot;
+  }
+
+  /** Calls back when one agent changes, comes or goes. */
+  onAgent(agentId: string, call: () => void): () => void {
+    const listeners = this.#byAgent.get(agentId) ?? new Listeners<void>(this.report);
+    this.#byAgent.set(agentId, listeners);
+    const off = listeners.add(call);
+    return () => {
+      off();
+      if (listeners.size === 0 && this.#byAgent.get(agentId) === listeners) this.#byAgent.delete(agentId);
+    };
+  }
+
+  get #hasSomething(): boolean {
+    return this.mirror.size > 0 || this.mirror.since() !== undefined;
+  }
+
+  #count(frame: SyncFrame, chars: number): void {
+    const changes = Object.values(frame.agents ?? {});
+    const before = frame.reset ? NOTHING : this.#catchUp;
+    let fields = before.fields;
+    for (const { set, unset } of changes) fields += Object.keys(set ?? {}).length + (unset?.length ?? 0);
+    this.#catchUp = {
+      frames: before.frames + 1,
+      chars: before.chars + chars,
+      agents: before.agents + changes.length + (frame.removed?.length ?? 0),
+      fields,
+      events: before.events + (frame.events?.length ?? 0),
+      isReset: before.isReset || frame.reset === true,
+    };
+  }
+
+  #become(status: ViewStatus): void {
+    this.#tell(new Set(), status, []);
+  }
+
+  /** State first, then events, then what it is worth: never an event before the state that it came after. */
+  #tell(changed: Set<string>, status: ViewStatus, events: PipelineEvent[], isOther = false): void {
+    const before = this.status;
+    const catchUp = this.#catchUp;
+    this.status = status;
+    if (status === "live") this.#catchUp = NOTHING;
+    if (changed.size > 0 || status !== before || isOther) {
+      this.#snapshot = null;
+      for (const agentId of changed) this.#byAgent.get(agentId)?.tell();
+      this.changes.tell();
+    }
+    for (const event of events) this.events.tell(event);
+    if (status !== before) this.statuses.tell({ status, before, catchUp: status === "live" ? catchUp : null });
+  }
+}
+
+function oldestOf(frame: SyncFrame): number | null {
+  let oldest = Infinity;
+  for (const { at } of Object.values(frame.agents ?? {})) oldest = Math.min(oldest, at);
+  for (const { timestamp } of frame.events ?? []) oldest = Math.min(oldest, timestamp);
+  return oldest === Infinity ? null : oldest;
+}

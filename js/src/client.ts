@@ -1,0 +1,355 @@
+/** One socket for many subscriptions: who wants what, what the server was asked, and what it answered. */
+
+import { Actions } from "./actions.js";
+import { Channel, type ViewSnapshot } from "./channel.js";
+import type { Json, SyncFrame } from "./frames.js";
+import { LINE_DEFAULTS, LineKeeper, type LineOptions, type LineStatus } from "./line.js";
+import { Listeners } from "./listeners.js";
+import { Notices, type Notification, SYSTEM_CHANNEL } from "./notices.js";
+import { ServerClock } from "./serverclock.js";
+import { type KeyValueStorage, Shelf } from "./storage.js";
+import { browserSurroundings, type Surroundings } from "./surroundings.js";
+import { socketUrl, type Transport, webSocketTransport } from "./transport.js";
+import { View } from "./view.js";
+
+export interface ClientOptions extends Partial<LineOptions> {
+  /** Keeps what is shown, and where it stands, over a reload: `sessionStorage`. Nothing is kept by default. */
+  storage?: KeyValueStorage;
+  /** Whose copy it is, where several users share a storage: what is kept for one is never shown to another. */
+  storageOwner?: string;
+  /** How long an action may take. 10,000 by default. */
+  actionTimeoutMs?: number;
+  /** How long a channel that nobody uses any more is kept, for one who comes back at once. 1,000 by default. */
+  lingerMs?: number;
+  /** How frames travel; a WebSocket to the address by default. */
+  transport?: Transport;
+  /** Another implementation of WebSocket than the browser's. */
+  WebSocket?: typeof WebSocket;
+  /** Clock, dice and page; for tests. */
+  surroundings?: Surroundings;
+}
+
+/** The server says that something went wrong which no action asked for. `code` is one of its error codes. */
+export interface ServerError {
+  readonly code: string;
+  readonly message: string;
+}
+
+/** So many channels are named in one frame. */
+const PER_FRAME = 50;
+
+/** What is shown is kept so often while it changes, and when the page goes. */
+const KEEP_EVERY_MS = 5_000;
+
+/** After these the server would not show any more what is shown, so it is taken off the screen and out of the storage. */
+const NOT_ALLOWED = new Set([4001, 4401, 4403]);
+
+interface Question {
+  channels: Channel[];
+  stop(): void;
+}
+
+export class Client {
+  readonly #options: ClientOptions;
+  readonly #around: Surroundings;
+  readonly #clock = new ServerClock();
+  readonly #keeper: LineKeeper;
+  readonly #actions: Actions;
+  readonly #notices = new Notices();
+  readonly #shelf: Shelf;
+  readonly #channels = new Map<string, Channel>();
+  readonly #toAsk = new Set<Channel>();
+  #questions: Question[] = [];
+  readonly #leaving = new Map<string, number>(); // by channel: `unsubscribe` frames not confirmed yet
+  readonly #changed = new Set<Channel>(); // since they were kept
+  readonly #stopListening: () => void;
+  readonly #statuses: Listeners<LineStatus>;
+  readonly #notifications: Listeners<Notification>;
+  readonly #errors: Listeners<ServerError>;
+  #stopKeeping: (() => void) | null = null;
+  #repaired = 0; // not reported yet
+  #isClosed = false;
+
+  constructor(url: string, options: ClientOptions = {}) {
+    this.#options = options;
+    this.#around = options.surroundings ?? browserSurroundings();
+    const report = (error: unknown): void => this.#around.report(error);
+    this.#statuses = new Listeners(report);
+    this.#notifications = new Listeners(report);
+    this.#errors = new Listeners(report);
+    this.#shelf = new Shelf(options.storage, JSON.stringify([url, options.storageOwner ?? ""]));
+    const transport = options.transport ?? webSocketTransport(socketUrl(url), options.WebSocket);
+    const given = Object.entries(options).filter(([name, value]) => name in LINE_DEFAULTS && value !== undefined);
+    const lineOptions: LineOptions = { ...LINE_DEFAULTS, ...Object.fromEntries(given) };
+    this.#keeper = new LineKeeper(transport, lineOptions, this.#clock, this.#around, {
+      opened: () => this.#opened(),
+      receive: (frame, chars) => this.#received(frame, chars),
+      changed: (status) => this.#lineChanged(status),
+    });
+    this.#actions = new Actions(this.#around, (frame) => this.#keeper.send(frame));
+    this.#stopListening = this.#around.listen((what) => (what === "wake" ? this.#keeper.wake() : this.#keep()));
+    this.#keeper.connect();
+  }
+
+  /** How the line is. */
+  get status(): LineStatus {
+    return this.#keeper.status;
+  }
+
+  /** The server's time in Unix seconds, estimated; null while nothing came from it. */
+  get serverTime(): number | null {
+    return this.#clock.at(this.#around.now());
+  }
+
+  onStatus(call: (status: LineStatus) => void): () => void {
+    return this.#statuses.add(call);
+  }
+
+  /** What the server says to everybody. */
+  onNotification(call: (notification: Notification) => void): () => void {
+    return this.#notifications.add(call);
+  }
+
+  /** What went wrong at the server without being an action's answer. */
+  onError(call: (error: ServerError) => void): () => void {
+    return this.#errors.add(call);
+  }
+
+  /**
+   * A channel's live copy. Close the view when it is not needed: with its last user the subscription ends.
+   *
+   * `fields` asks for some top-level fields of each agent only. Users of one channel share a view, which has what any
+   * of them asked for; one who asks for no fields asks for all.
+   */
+  channel(name: string, options: { fields?: readonly string[] } = {}): View {
+    if (this.#isClosed) throw new Error("the client is closed: connect() makes another one");
+    let channel = this.#channels.get(name);
+    const isNew = channel === undefined;
+    if (channel === undefined) {
+      channel = new Channel(name, (error) => this.#around.report(error));
+      this.#channels.set(name, channel);
+    }
+    const user = {};
+    const isOther = channel.join(user, options.fields?.length ? options.fields : null);
+    if (isNew && channel.restore(this.#shelf.load(name, channel.view)) === false) {
+      this.#shelf.remove(name, channel.view);
+    }
+    if (isOther || !channel.isAsked) this.#ask(channel);
+    const joined = channel;
+    return new View(joined, () => this.#left(joined, user));
+  }
+
+  /** A channel as it is shown now, without becoming a user of it. */
+  peek(name: string): ViewSnapshot | undefined {
+    return this.#channels.get(name)?.snapshot;
+  }
+
+  /** Asks the server for an action. Resolves once it was taken; rejects with an `ActionError`. */
+  act(
+    agentId: string,
+    action: string,
+    params: { [name: string]: Json } = {},
+    options: { timeoutMs?: number } = {},
+  ): Promise<void> {
+    return this.#actions.act(agentId, action, params, options.timeoutMs ?? this.#options.actionTimeoutMs ?? 10_000);
+  }
+
+  /** Opens the line again, as after a log-in; at once if it waits for its next attempt. */
+  reconnect(): void {
+    if (this.#isClosed) return;
+    this.#keeper.fail("asked to");
+    this.#keeper.connect();
+  }
+
+  /** Ends it all: views are closed, actions that wait are rejected. What is kept stays for the next page. */
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#keep();
+    this.#stopListening();
+    this.#actions.close();
+    this.#dropQuestions();
+    this.#keeper.close();
+    for (const channel of this.#channels.values()) channel.close();
+    this.#channels.clear();
+  }
+
+  // what is asked
+
+  #ask(channel: Channel): void {
+    if (this.#toAsk.size === 0) queueMicrotask(() => this.#askAll());
+    this.#toAsk.add(channel);
+  }
+
+  #askAll(withNotices = false): void {
+    const channels = [...this.#toAsk].filter((channel) => this.#channels.get(channel.name) === channel);
+    this.#toAsk.clear();
+    if (!this.#keeper.isOpen) return; // an open line asks for everything
+    let notices = withNotices ? this.#notices.since() : undefined;
+    for (let at = 0; at < channels.length || notices !== undefined; at += PER_FRAME) {
+      this.#subscribe(channels.slice(at, at + PER_FRAME), notices);
+      notices = undefined;
+    }
+  }
+
+  #subscribe(channels: Channel[], notices?: object): void {
+    const names = channels.map(({ name }) => name);
+    const since: [string, object][] = [];
+    const fields: [string, readonly string[]][] = [];
+    for (const channel of channels) {
+      const at = channel.since();
+      if (at !== undefined) since.push([channel.name, at]);
+      if (channel.fields !== null) fields.push([channel.name, channel.fields]);
+      channel.asked();
+      channel.unanswered++;
+    }
+    if (notices !== undefined) {
+      names.push(SYSTEM_CHANNEL);
+      since.push([SYSTEM_CHANNEL, notices]);
+    }
+    const frame = { type: "subscribe", channels: names, since: Object.fromEntries(since), fields: Object.fromEntries(fields) };
+    if (!this.#keeper.send(frame)) return;
+    const withinMs = this.#options.answerWithinMs ?? LINE_DEFAULTS.answerWithinMs;
+    const stop = this.#around.later(() => this.#keeper.fail("a subscription was not answered"), withinMs);
+    this.#questions.push({ channels, stop });
+  }
+
+  #left(channel: Channel, user: object): void {
+    channel.leave(user);
+    if (channel.hasUsers || this.#isClosed) return;
+    this.#around.later(() => {
+      if (channel.hasUsers || this.#channels.get(channel.name) !== channel) return;
+      this.#keepOne(channel);
+      this.#channels.delete(channel.name);
+      this.#changed.delete(channel);
+      if (channel.isAsked && this.#keeper.send({ type: "unsubscribe", channels: [channel.name] })) {
+        this.#leaving.set(channel.name, (this.#leaving.get(channel.name) ?? 0) + 1);
+      }
+      channel.close();
+    }, this.#options.lingerMs ?? 1_000);
+  }
+
+  // what comes
+
+  #opened(): void {
+    this.#toAsk.clear();
+    for (const channel of this.#channels.values()) this.#toAsk.add(channel);
+    this.#askAll(true);
+    this.#actions.lineOpened();
+  }
+
+  #received(frame: { [name: string]: unknown }, chars: number): void {
+    switch (frame.type) {
+      case "sync":
+        this.#sync(frame as unknown as SyncFrame, chars);
+        break;
+      case "subscription_confirmed":
+        this.#confirmed(frame.channels as string[]);
+        break;
+      case "unsubscription_confirmed":
+        for (const name of frame.channels as string[]) this.#takenOff(name);
+        break;
+      case "action_queued":
+        this.#actions.answered(frame);
+        break;
+      case "error":
+        if (!this.#actions.answered(frame)) {
+          this.#errors.tell({ code: String(frame.code), message: String(frame.message) });
+        }
+        break;
+      default: // a later server may say more
+    }
+  }
+
+  #sync(frame: SyncFrame, chars: number): void {
+    this.#clock.heard(this.#around.now(), frame.ts);
+    let oldest: number | null = null;
+    if (frame.channel === SYSTEM_CHANNEL) {
+      for (const notification of this.#notices.take(frame)) this.#notifications.tell(notification);
+    } else {
+      oldest = this.#apply(frame, chars);
+    }
+    if (frame.ack) this.#acknowledge(frame, oldest);
+  }
+
+  #apply(frame: SyncFrame, chars: number): number | null {
+    const channel = this.#channels.get(frame.channel);
+    if (channel === undefined || !channel.isAsked || (frame.view ?? "") !== channel.view) return null; // of before
+    const taken = channel.take(frame, chars);
+    this.#repaired += taken?.repaired ?? 0;
+    if ((taken === null || taken.isLost) && channel.unanswered === 0 && channel.isAsked) this.#subscribe([channel]);
+    if (taken === null) return null;
+    this.#toKeep(channel);
+    return taken.oldest;
+  }
+
+  #acknowledge(frame: SyncFrame, oldest: number | null): void {
+    const now = this.serverTime;
+    const age = oldest === null || now === null ? {} : { age_ms: Math.max(0, Math.round((now - oldest) * 1e5) / 100) };
+    const repaired = this.#repaired > 0 ? { repaired: this.#repaired } : {};
+    if (this.#keeper.send({ type: "ack", channel: frame.channel, offset: frame.to, ...age, ...repaired })) {
+      this.#repaired = 0;
+    }
+  }
+
+  #confirmed(names: string[]): void {
+    const question = this.#questions.shift();
+    if (question === undefined) return;
+    question.stop();
+    for (const channel of question.channels) {
+      channel.unanswered = Math.max(0, channel.unanswered - 1);
+      if (!names.includes(channel.name)) this.#refuse(channel);
+    }
+  }
+
+  #takenOff(name: string): void {
+    const asked = this.#leaving.get(name) ?? 0;
+    if (asked > 1) this.#leaving.set(name, asked - 1);
+    else this.#leaving.delete(name);
+    const channel = this.#channels.get(name);
+    if (asked === 0 && channel !== undefined) this.#refuse(channel); // the server did it: it may not be seen any more
+  }
+
+  #refuse(channel: Channel): void {
+    this.#shelf.remove(channel.name, channel.view);
+    this.#changed.delete(channel);
+    channel.refuse();
+  }
+
+  #lineChanged(status: LineStatus): void {
+    if (status.state !== "open") {
+      this.#dropQuestions();
+      this.#leaving.clear();
+      for (const channel of this.#channels.values()) channel.lineLost();
+      if (status.state !== "connecting") this.#actions.lineLost();
+      if (NOT_ALLOWED.has(status.code)) for (const channel of this.#channels.values()) this.#refuse(channel);
+    }
+    this.#statuses.tell(status);
+  }
+
+  #dropQuestions(): void {
+    for (const { stop } of this.#questions) stop();
+    this.#questions = [];
+  }
+
+  // what is kept
+
+  #toKeep(channel: Channel): void {
+    if (this.#options.storage === undefined) return;
+    this.#changed.add(channel);
+    this.#stopKeeping ??= this.#around.later(() => this.#keep(), KEEP_EVERY_MS);
+  }
+
+  #keep(): void {
+    this.#stopKeeping?.();
+    this.#stopKeeping = null;
+    for (const channel of this.#changed) this.#keepOne(channel);
+    this.#changed.clear();
+  }
+
+  #keepOne(channel: Channel): void {
+    if (this.#options.storage === undefined || channel.status === "refused") return;
+    const saved = channel.mirror.save();
+    if (saved !== null) this.#shelf.save(channel.name, channel.view, saved);
+  }
+}
