@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 
 from .credit import Asked, Credit
 from .sync_frames import ACK, SyncFrame, View
-from .sync_session import Positions, SyncLive, SyncRenderer, SyncSession
+from .sync_live import Positions, SyncLive, SyncRenderer
+from .sync_session import SyncSession
 
 
 class SyncStream(SyncSession):

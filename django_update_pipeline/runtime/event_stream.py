@@ -22,9 +22,9 @@ from ..core.codes import SESSION_ENDED, CloseCode
 from ..core.credit import Credit
 from ..core.names import valid_channel_name
 from ..core.sync_frames import SyncFrame, View
-from ..core.sync_session import SyncLive, SyncRenderer
+from ..core.sync_live import SyncLive, SyncRenderer
 from ..core.sync_stream import SyncStream
-from .connections import Session
+from .feed import Session
 from .socket import Receive, SendMessage, Socket, SocketClient
 
 #: A comment is sent after so many seconds of silence, so that no proxy on the way takes the line for dead.

@@ -30,7 +30,8 @@ from ..core.wire import (
     decode_client_frame,
 )
 from ..exceptions import ActionRefused
-from .connections import Connection, Session
+from .connections import Connection
+from .feed import Session
 from .unsent import bound_unsent
 
 if TYPE_CHECKING:

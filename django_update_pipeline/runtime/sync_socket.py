@@ -9,7 +9,7 @@ from ..core.session import SYSTEM_CHANNEL
 from ..core.sync_stream import SyncStream
 from ..core.sync_wire import SUBPROTOCOL, SYNC_READERS, Ack, SyncAction, SyncSubscribe
 from ..core.wire import FrameError, Readers
-from .connections import Session
+from .feed import Session
 from .socket import ClassicSocket
 
 

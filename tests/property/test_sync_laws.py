@@ -13,13 +13,14 @@ from unittest import mock
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from django_update_pipeline.core import sync_session as module
+from django_update_pipeline.core import sync_live, sync_session
 from django_update_pipeline.core.config import StoreConfig
 from django_update_pipeline.core.messages import UpdateKind, UpdatePriority
 from django_update_pipeline.core.publication import Change, Publication
 from django_update_pipeline.core.store import Store
 from django_update_pipeline.core.sync_frames import SyncFrame, View
-from django_update_pipeline.core.sync_session import SyncLive, SyncRenderer, SyncSession
+from django_update_pipeline.core.sync_live import SyncLive, SyncRenderer
+from django_update_pipeline.core.sync_session import SyncSession
 from django_update_pipeline.testing.mirror import Mirror
 
 REPLACE, MERGE, REMOVE, EVENT = UpdateKind.REPLACE, UpdateKind.MERGE, UpdateKind.REMOVE, UpdateKind.EVENT
@@ -168,10 +169,10 @@ class SyncMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.patches = [
-            mock.patch.object(module, "PART_CHARS", 330),
-            mock.patch.object(module, "MAX_LIVE_CHARS", 900),
-            mock.patch.object(module, "MAX_LISTED_AGENTS", 2),
-            mock.patch.object(module, "CHECK_EVERY_S", 3.0),
+            mock.patch.object(sync_session, "PART_CHARS", 330),
+            mock.patch.object(sync_live, "MAX_LIVE_CHARS", 900),
+            mock.patch.object(sync_session, "MAX_LISTED_AGENTS", 2),
+            mock.patch.object(sync_live, "CHECK_EVERY_S", 3.0),
         ]
         for patch in self.patches:
             patch.start()

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from django_update_pipeline.core import sync_session as module
+from django_update_pipeline.core import sync_live, sync_session
 from django_update_pipeline.core.config import StoreConfig
 from django_update_pipeline.core.messages import UpdateKind, UpdatePriority
 from django_update_pipeline.core.publication import Change, Publication
 from django_update_pipeline.core.store import Store
 from django_update_pipeline.core.sync_frames import View
-from django_update_pipeline.core.sync_session import SyncRenderer, SyncSession
+from django_update_pipeline.core.sync_live import SyncRenderer
+from django_update_pipeline.core.sync_session import SyncSession
 from django_update_pipeline.testing.mirror import Mirror
 
 A, B = View("a"), View("b")
@@ -120,8 +121,8 @@ class Viewer:
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each agent and event is a part of its own, and nothing is shared."""
-    monkeypatch.setattr(module, "PART_CHARS", 201)
-    monkeypatch.setattr(module, "MAX_LIVE_CHARS", 10)
+    monkeypatch.setattr(sync_session, "PART_CHARS", 201)
+    monkeypatch.setattr(sync_live, "MAX_LIVE_CHARS", 10)
 
 
 # snapshots and live frames
@@ -499,7 +500,7 @@ def test_an_agents_events_in_two_channels_keep_their_order() -> None:
 
 
 def test_they_keep_it_in_a_pass_too(small_parts: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PART_CHARS", 10_000)
+    monkeypatch.setattr(sync_session, "PART_CHARS", 10_000)
     world = World()
     world.set("x", "ab", mood="happy")
     viewer = world.viewer(A, B)
@@ -632,7 +633,7 @@ def test_now_and_then_a_frame_carries_agents_whole_in_rotation() -> None:
     viewer.settle()
     checked = []
     for count in range(4):
-        world.now += module.CHECK_EVERY_S
+        world.now += sync_live.CHECK_EVERY_S
         world.set("x", mood=count)
         (frame,) = viewer.settle()
         assert frame["check"]["count"] == 3
@@ -648,7 +649,7 @@ def test_a_mirror_repairs_itself_and_says_so() -> None:
     viewer = world.viewer(A)
     viewer.settle()
     viewer.shown()["x"]["mood"] = "wrong"
-    world.now += module.CHECK_EVERY_S
+    world.now += sync_live.CHECK_EVERY_S
     world.say("x")
     viewer.settle()
     assert viewer.shown() == {"x": {"mood": "happy"}}

@@ -1,0 +1,193 @@
+"""Live frames of the sync protocol: what brings connections from the same positions to the head, made once for all.
+
+Law C6 (sharing): connections of the same views share a frame if it reaches the head and starts at or before their
+positions, and at or above the floor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import msgspec
+
+from .store import ChannelStore, Event, Store
+from .sync_frames import FrameBuilder, SyncFrame, View, check_text
+
+#: A frame from an older position serves a newer one, too, if it has at most so many characters.
+SHARED_CHARS = 8 * 1024
+
+#: More than this at once is not shared but sent in parts.
+MAX_LIVE_CHARS = 256 * 1024
+
+#: Up to so many changed agents are listed; for more, all agents are looked through.
+MAX_LISTED_AGENTS = 1024
+
+#: Every so many seconds a live frame of a channel carries some agents whole.
+CHECK_EVERY_S = 10.0
+
+#: At most about so many characters of them.
+CHECK_CHARS = 4096
+
+#: What was told of each view, in the order of the views.
+Positions = tuple[int, ...]
+
+
+class SyncLive(msgspec.Struct, frozen=True):
+    """What brings connections from the same positions to the head: frames, and the positions after each.
+
+    State parts come first and move nothing (Law C4), so an interruption costs a repetition and no more.
+    """
+
+    views: tuple[View, ...]
+    to: int
+    frames: list[SyncFrame]
+    after: list[Positions]
+    size: int  # characters of all texts
+
+    @property
+    def count(self) -> int:
+        """How many frames."""
+        return len(self.frames)
+
+    def form(self, asks: bool) -> list[str]:
+        """All texts; the last one asks for an acknowledgement if `asks`."""
+        texts = [frame.text for frame in self.frames]
+        if asks and texts:
+            texts[-1] = self.frames[-1].asking
+        return texts
+
+
+class SyncRenderer:
+    """Makes live frames from the store, each once for all connections that are at the same positions."""
+
+    def __init__(self, store: Store, time: Callable[[], float]) -> None:
+        self.store = store
+        self.time = time
+        self._live: dict[tuple[View, ...], list[tuple[Positions, SyncLive | None]]] = {}
+        self._head = -1
+        self._checked: dict[
+            View, tuple[float, int]
+        ] = {}  # when it was checked, and where the rotation stands
+
+    def live(self, views: tuple[View, ...], position: int, positions: Positions) -> SyncLive | None:
+        """The shared frames from a global position to the head; None if they are too much to share.
+
+        `positions` are what the connection was told of each view, `position` is where nothing was left to tell.
+        """
+        if self._head != self.store.head:
+            self._head = self.store.head
+            self._live.clear()
+        made = self._live.setdefault(views, [])
+        for base, live in reversed(made):
+            if base == positions or (
+                live is not None
+                and live.size <= SHARED_CHARS
+                and all(mine >= theirs for mine, theirs in zip(positions, base, strict=True))
+            ):
+                return live
+        live = self._render(views, position, positions)
+        made.append((positions, live))
+        return live
+
+    def _render(self, views: tuple[View, ...], position: int, positions: Positions) -> SyncLive | None:
+        store, now = self.store, self.time()
+        head = store.head
+        builders: dict[int, FrameBuilder] = {}
+        recent: dict[int, list[Event]] = {}
+        size = 0
+        for place, view in enumerate(views):
+            channel = store.channel(view.channel)
+            if channel.changed_at <= position:
+                continue
+            since = positions[place]
+            if since < channel.floor or position < channel.last_evicted:
+                return None
+            builder = builders[place] = FrameBuilder(view)
+            builder.remove(channel.removed_since(since))
+            changed = channel.agents_changed_since(since, MAX_LISTED_AGENTS)
+            if changed is None:
+                return None
+            for agent in changed:
+                builder.change(agent, since)
+                if builder.size > MAX_LIVE_CHARS:
+                    return None
+            events = channel.events_between(since, head)
+            size += builder.size + sum(len(event.data) for event in events)
+            if size > MAX_LIVE_CHARS:
+                return None
+            if events:
+                recent[place] = events
+        frames: list[SyncFrame] = []
+        after: list[Positions] = []
+        current = list(positions)
+
+        def tell(frame: SyncFrame, place: int) -> None:
+            current[place] = frame.to
+            frames.append(frame)
+            after.append(tuple(current))
+
+        for place, builder in builders.items():
+            channel = store.channel(views[place].channel)
+            if place not in recent:
+                if not builder.is_empty:
+                    check = self._check(views[place], channel, now)
+                    tell(self._built(builder, current[place], channel.changed_at, channel, now, check), place)
+            elif len(recent) > 1 and not builder.is_empty:
+                part = builder.build(
+                    store.epoch,
+                    current[place],
+                    current[place],
+                    now,
+                    channel.events_until(current[place]),
+                    more=True,
+                )
+                tell(part, place)
+        for place, events in in_order(recent):
+            channel = store.channel(views[place].channel)
+            builder = builders[place]
+            for event in events:
+                builder.event(event)
+            is_last = events[-1] is recent[place][-1]
+            to = channel.changed_at if is_last else events[-1].offset
+            check = self._check(views[place], channel, now) if is_last else ""
+            tell(self._built(builder, current[place], to, channel, now, check), place)
+        return SyncLive(views, head, frames, after, sum(len(frame.text) for frame in frames))
+
+    def _built(
+        self, builder: FrameBuilder, from_: int, to: int, channel: ChannelStore, now: float, check: str
+    ) -> SyncFrame:
+        return builder.build(self.store.epoch, from_, to, now, channel.events_until(to), check=check)
+
+    def _check(self, view: View, channel: ChannelStore, now: float) -> str:
+        """Some agents whole, now and then, in rotation by creation."""
+        checked_at, cursor = self._checked.get(view, (0.0, 0))
+        if 0.0 <= now - checked_at < CHECK_EVERY_S or not channel.agents:
+            return ""
+        chosen: list[str] = []
+        size = 0
+        for agent in channel.scan(cursor, self.store.head):
+            size += len(agent.text())
+            if chosen and size > CHECK_CHARS:
+                break
+            chosen.append(agent.agent_id)
+            cursor = agent.created
+        else:
+            cursor = 0
+        if len(self._checked) > 10_000:  # views that nobody has any more
+            self._checked.clear()
+        self._checked[view] = (now, cursor)
+        return check_text(channel.agents, chosen, view.fields)
+
+
+def in_order(recent: Mapping[int, list[Event]]) -> Iterable[tuple[int, list[Event]]]:
+    """Events of several channels in one order, as runs of one channel each."""
+    if len(recent) == 1:
+        yield from recent.items()
+        return
+    merged = sorted((event.offset, place, event) for place, events in recent.items() for event in events)
+    run: list[Event] = []
+    for index, (_, place, event) in enumerate(merged):
+        run.append(event)
+        if index + 1 == len(merged) or merged[index + 1][1] != place:
+            yield place, run
+            run = []
