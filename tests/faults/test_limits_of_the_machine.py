@@ -131,6 +131,10 @@ async def test_without_descriptors_those_there_are_served_and_accepting_recovers
                 r"^[^\n]*socket\.accept\(\) out of system resource.*?Too many open files$",
                 "asyncio says so each time",
             ),
+            (
+                r"^Exception in callback BaseSelectorEventLoop\._start_serving.*?Invalid file descriptor: -1$",
+                "and wants to accept again on a listener that was closed meanwhile",
+            ),
         ),
     )
     with serve(few, tmp_path, people) as server:

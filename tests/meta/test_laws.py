@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ def _docstrings(path: Path) -> Iterator[str]:
             yield ast.get_docstring(node) or ""
 
 
+@functools.cache
 def laws_stated() -> dict[str, set[str]]:
     """Law ids to the modules of the core whose docstrings state them: `Law Q1 (chain): ...`."""
     found: dict[str, set[str]] = defaultdict(set)
@@ -37,6 +39,7 @@ def laws_stated() -> dict[str, set[str]]:
     return found
 
 
+@functools.cache
 def laws_tested() -> dict[str, set[str]]:
     """Law ids to the property tests that name them, in the name or docstring of a test, or of a rule that asserts."""
     found: dict[str, set[str]] = defaultdict(set)

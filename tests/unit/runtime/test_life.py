@@ -424,7 +424,7 @@ async def test_after_stop_no_task_thread_or_descriptor_is_left(make_pipeline: Ma
     await asyncio.sleep(0)
     gc.collect()
     assert asyncio.all_tasks() == tasks
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads  # one of another test's may have ended
     if descriptors:
         assert open_descriptors() == descriptors
 
