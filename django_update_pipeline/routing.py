@@ -109,15 +109,20 @@ def with_update_pipeline(
     return UpdatePipelineApplication(app, path, websocket)
 
 
-def admin_socket_path(request: HttpRequest) -> str:
-    """Where the admin socket is, for the page that a request asks for.
+def socket_path(request: HttpRequest | None) -> str:
+    """Where the clients' socket is, for the page that a request asks for.
 
-    The application that the request came through says it; else (Channels' router, or WSGI beside an ASGI server) the
-    settings do.
+    The application that the request came through says it; else (Channels' router, WSGI beside an ASGI server, or no
+    request at hand) the settings do.
     """
     scope: Scope = getattr(request, "scope", {})
     path: str = scope.get(PATH_KEY) or get_script_prefix().rstrip("/") + _absolute(path_of_settings())
-    return f"{path}admin/"
+    return path
+
+
+def admin_socket_path(request: HttpRequest) -> str:
+    """Where the admin socket is: beside the clients' one."""
+    return f"{socket_path(request)}admin/"
 
 
 def _absolute(path: str) -> str:

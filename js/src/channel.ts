@@ -6,7 +6,7 @@ import { Listeners } from "./listeners.js";
 import { Mirror } from "./mirror.js";
 
 /**
- * `loading`: nothing came yet; `live`: it shows what the server has; `stale`: it shows what the server had (no line, or
+ * `loading`: the first snapshot is not complete; `live`: it shows what the server has; `stale`: it shows what the server had (no line, or
  * catching up); `refused`: it may not be seen, and shows nothing; `closed`: it was given up here.
  */
 export type ViewStatus = "loading" | "live" | "stale" | "refused" | "closed";
@@ -155,7 +155,7 @@ export class Channel {
     if (!wasLive) this.#count(frame, chars);
     const oldest = wasLive && this.mirror.isLive && !frame.reset ? oldestOf(frame) : null;
     const isLost = this.mirror.since() === undefined && applied.repaired > 0;
-    const status = this.mirror.isLive && !isLost ? "live" : this.#hasSomething ? "stale" : "loading";
+    const status = this.mirror.isLive && !isLost ? "live" : this.status === "loading" ? "loading" : "stale";
     this.#tell(applied.changed, status, applied.events, applied.missed > 0);
     return { repaired: applied.repaired, oldest, isLost };
   }

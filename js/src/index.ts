@@ -1,16 +1,28 @@
 /**
  * A live copy of what a django-update-pipeline serves.
  *
- *     const client = connect("/ws/updates/");
+ *     const client = connect("/ws/updates/"); // or connect(), where {% update_pipeline_js %} is on the page
  *     const villa = client.channel("updates");
  *     villa.subscribe(() => draw(villa.agents, villa.status));
  */
 
 import { Client, type ClientOptions } from "./client.js";
 
-/** Opens a line to a socket, as a path of this site (`/ws/updates/`) or an address, and keeps it open. */
-export function connect(url: string, options?: ClientOptions): Client {
-  return new Client(url, options);
+/**
+ * Opens a line to a socket, and keeps it open.
+ *
+ * `url` is a path of this site (`/ws/updates/`) or an address; null: where the page's `{% update_pipeline_js %}` says
+ * that the socket is.
+ */
+export function connect(url: string | null = null, options?: ClientOptions): Client {
+  return new Client(url ?? pageSocket(), options);
+}
+
+function pageSocket(): string {
+  const tag = document.querySelector<HTMLElement>("script[data-update-pipeline-socket]");
+  const path = tag?.dataset.updatePipelineSocket;
+  if (!path) throw new Error("no socket is named: call connect('/ws/updates/'), or put {% update_pipeline_js %} on the page");
+  return path;
 }
 
 export type { CatchUp, StatusChange, ViewSnapshot, ViewStatus } from "./channel.js";

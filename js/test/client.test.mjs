@@ -62,6 +62,25 @@ test("a view is loading, live, stale without a line, and live again with what ch
   assert.deepEqual(catchUp, { frames: 2, agents: 1, fields: 3, events: 0, isReset: false });
 });
 
+test("a view is loading until its first snapshot is complete", async () => {
+  const stage = staged();
+  const view = stage.client.channel("villa");
+  stage.line.greet();
+  stage.line.confirm("villa");
+  stage.line.say(snapshot(0, { a: {} }, { more: true }));
+  assert.equal(view.status, "loading");
+  assert.equal(view.agents.size, 1, "what came is shown");
+  stage.line.drop();
+  assert.equal(view.status, "loading");
+  await stage.around.pass(1000);
+  stage.line.greet();
+  assert.deepEqual(stage.line.all("subscribe")[0].since, {});
+  stage.line.confirm("villa");
+  stage.line.say(snapshot(5, { b: {} }));
+  assert.deepEqual([...view.agents.keys()], ["b"]);
+  assert.equal(view.status, "live");
+});
+
 test("a live view that falls behind is stale until the last part", async () => {
   const { view, line } = await live();
   line.say(sync({ from: 10, to: 10, more: true, agents: { a: { set: { n: 1 }, at: 1 } } }));

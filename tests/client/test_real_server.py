@@ -1,0 +1,143 @@
+"""The built client in Node, over real WebSockets, against a real server."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .serving import Site, site
+
+pytestmark = pytest.mark.slow
+
+WITHIN_S = 40
+
+
+class Program:
+    """js/test/real.mjs: an expression in, its value out."""
+
+    def __init__(self, folder: Path, served: Site) -> None:
+        self.process = subprocess.Popen(
+            ["node", "test/real.mjs"],
+            cwd=folder,
+            env={**os.environ, "SOCKET": f"{served.url}/live/villa/"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.answers: queue.Queue[str] = queue.Queue()
+        self.reader = threading.Thread(target=self._read)
+        self.reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.answers.put(line)
+        self.answers.put("")
+
+    def _say(self, line: str) -> Any:
+        assert self.process.stdin is not None
+        print(line, file=self.process.stdin, flush=True)
+        try:
+            answer = self.answers.get(timeout=WITHIN_S)
+        except queue.Empty:
+            pytest.fail(f"no answer to: {line}")
+        assert answer, f"the program ended at: {line}"
+        return json.loads(answer)
+
+    def wait(self, expression: str) -> Any:
+        """The expression's value, once it is truthy."""
+        return self._say(f"wait {expression}")
+
+    def ask(self, expression: str) -> Any:
+        return self._say(f"eval {expression}")
+
+    def end(self) -> None:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()
+        try:
+            assert self.process.wait(10) == 0
+        finally:
+            self.process.kill()
+            self.reader.join(10)
+            self.process.stdout.close()
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Site]:
+    with site(tmp_path) as served:
+        yield served
+
+
+@pytest.fixture
+def program(client_folder: Path, served: Site) -> Iterator[Program]:
+    served.do("fill", 100)
+    program = Program(client_folder, served)
+    yield program
+    program.end()
+
+
+def test_a_day_of_a_client(program: Program, served: Site) -> None:
+    """Filled, told of changes, cut, resumed with what changed; the server killed and started again: always right."""
+    assert program.wait("view.status === 'live' && map.status === 'live' && view.agents.size") == 100
+    assert program.ask("map.get('agent_007')") == {"n": 7}
+    assert program.ask("statuses[0].catchUp.isReset") is True
+    assert program.wait("refused.status === 'refused'")
+
+    served.do("patch", 1)
+    served.do("say", 1)
+    assert program.wait("events.length") == 1
+    assert program.ask("view.get('agent_000').mood") == "mood 1"
+    served.do("notify", 1)
+    assert program.wait("notices.length && notices") == ["notice 1"]
+    assert 0 <= program.ask("client.serverTime - view.changedAt('agent_000')") < 60
+
+    assert program.ask("act('agent_003', 'move', {place: 'pool'})") == "done"
+    assert program.wait("view.get('agent_003').place") == "pool"
+    assert program.ask("act('agent_003', 'forbidden')").startswith("forbidden: ")
+    assert program.ask("act('agent_003', 'refuse')") == "action_refused: not today"
+    assert program.ask("act('agent_003', 'fly')").startswith("action_unhandled: ")
+
+    program.ask("(statuses.length = 0, client.reconnect(), 0)")
+    served.do("cut")
+    for number in (2, 3):
+        served.do("patch", number)
+        served.do("say", number)
+    served.do("remove", 99)
+    served.do("notify", 2)
+    assert program.wait("view.status === 'live' && view.get('agent_000').mood === 'mood 3'")
+    assert program.wait("events.length === 3 && events") == [1, 2, 3]
+    assert program.wait("notices.length === 2 && notices") == ["notice 1", "notice 2"]
+    assert program.wait("view.agents.size === 99")
+    resumed = program.ask("statuses.filter(({status}) => status === 'live').map(({catchUp}) => catchUp)")
+    assert not any(one["isReset"] for one in resumed)
+    assert sum(one["chars"] for one in resumed) < 2000
+
+    served.kill()
+    assert program.wait("view.status === 'stale'")
+    assert program.ask("view.agents.size") == 99
+    served.start()
+    served.do("fill", 5)
+    assert program.wait("view.status === 'live' && view.agents.size === 5 && map.agents.size === 5")
+    served.do("patch", 4)
+    assert program.wait("view.get('agent_000').mood === 'mood 4'")
+    assert program.ask("view.missed + map.missed") == 0
+
+
+def test_a_flood_is_followed_to_its_end(program: Program, served: Site) -> None:
+    """Far more than a window of frames: without acknowledgements it would stop."""
+    assert program.wait("view.status === 'live'")
+    for _ in range(3):
+        served.do("fill", 300)
+    served.do("patch", 9)
+    assert program.wait("view.status === 'live' && view.get('agent_000').mood === 'mood 9'")
+    assert program.wait("view.agents.size === 300 && map.agents.size === 300")
+    assert program.ask("view.get('agent_299').n") == 299
