@@ -31,6 +31,7 @@ from .core.repeats import Repeats
 from .core.sync_wire import SUBPROTOCOL
 from .permissions import may_operate, may_operate_now, may_view, may_view_now
 from .runtime.admin_socket import AdminSocket
+from .runtime.complaints import complain
 from .runtime.event_stream import EventStream, answer
 from .runtime.pipeline import UpdatePipeline
 from .runtime.socket import (
@@ -73,9 +74,8 @@ class WebSocketDoor:
     async def __call__(self, scope: Scope, receive: Receive, send: SendMessage) -> None:
         try:
             pipeline = self._pipeline or get_update_pipeline()
-        except Exception:  # the door's boundary: wrong settings, which `manage.py check` explains
-            if times := _failures.add("no pipeline"):
-                logger.exception("there is no pipeline for a socket (%d time(s))", times)
+        except Exception as error:  # the door's boundary: wrong settings, which `manage.py check` explains
+            complain(logger, error, "there is no pipeline for a socket", repeats=_failures)
             await self._turn_away(receive, send, INTERNAL_ERROR)
             return
         manager = pipeline.websocket_manager
@@ -128,9 +128,7 @@ class WebSocketDoor:
         except Exception as error:  # the door's boundary: this socket is refused, the server goes on
             if not has_come:
                 return None
-            kind = type(error).__name__
-            if times := _failures.add(kind):
-                logger.error("a socket could not be let in (%s, %d time(s))", kind, times, exc_info=error)
+            complain(logger, error, "a socket could not be let in", repeats=_failures)
             return INTERNAL_ERROR
 
     async def _judge(self, pipeline: UpdatePipeline, slot: Slot, scope: Scope) -> Socket | CloseCode:

@@ -21,6 +21,7 @@ from .conf import read_settings
 from .core.config import PipelineConfig
 from .doors import ASGIApplication, Scope, StreamDoor, WebSocketDoor, unknown_path
 from .exceptions import ConfigurationError
+from .runtime.complaints import complain
 from .runtime.socket import Receive, SendMessage
 from .service import get_update_pipeline, served_at, start_serving, stop_serving
 
@@ -72,9 +73,9 @@ class UpdatePipelineApplication:
             return
         try:
             await start_serving(get_update_pipeline())
-        except Exception:  # the door's boundary: said once, not with each request
+        except Exception as error:  # the door's boundary: said once, not with each request
             self._has_failed = True
-            logger.exception("the pipeline could not be started; pages are served without it")
+            complain(logger, error, "the pipeline could not be started; pages are served without it")
 
     async def _lifespan(self, receive: Receive, send: SendMessage) -> None:
         while True:
@@ -83,7 +84,7 @@ class UpdatePipelineApplication:
                 try:
                     await start_serving(get_update_pipeline(), has_lifespan=True)
                 except Exception as error:
-                    logger.exception("the pipeline could not be started")
+                    complain(logger, error, "the pipeline could not be started")
                     await send(
                         {"type": "lifespan.startup.failed", "message": f"{type(error).__name__}: {error}"}
                     )

@@ -25,6 +25,7 @@ from .core.commands import ADMIN_SOCKET_ONLY, COMMANDS, checked_params
 from .core.config import PipelineConfig
 from .core.messages import UpdatePriority
 from .exceptions import ActionRefused
+from .runtime.complaints import complain
 from .runtime.operations import carry_out
 from .runtime.pipeline import UpdatePipeline
 from .runtime.socket import SocketClient
@@ -250,8 +251,8 @@ def _after_fork_in_child() -> None:
     waiting = 0 if inherited.is_running else sum(inherited.batch_processor.get_pending_count().values())
     try:
         _pipeline = _build(into=inherited)
-    except Exception:  # the next use raises it, to somebody who can see it
-        logger.exception("after a fork the pipeline could not be made anew")
+    except Exception as error:  # the next use raises it, to somebody who can see it
+        complain(logger, error, "after a fork the pipeline could not be made anew")
     if waiting:
         logger.warning(
             "%d update(s) were queued before the process forked, and stay with the parent, which does not run its "

@@ -14,8 +14,10 @@ from typing import Any, Final
 import msgspec
 
 from ..core.codec import encode_value
-from ..core.names import reflected
+from ..core.names import one_line, reflected
+from ..core.repeats import Repeats
 from ..exceptions import UpdatePipelineError
+from ..runtime.complaints import complain
 from .sockets import MAX_LINE_BYTES, ControlError, candidate_directories, is_own_user, listen, remove
 
 logger = logging.getLogger(__name__)
@@ -72,6 +74,7 @@ class ControlServer:
         self._home: tuple[int, asyncio.AbstractEventLoop] | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._has_warned = False
+        self._complaints = Repeats()
 
     async def start(self) -> bool:
         """Listens; True if it does now. Idempotent; raises nothing but cancellation."""
@@ -103,7 +106,7 @@ class ControlServer:
         self.problem = "; ".join(problems) or "no temporary folder exists"
         if not self._has_warned:
             self._has_warned = True
-            logger.warning("Management commands can't reach this process: %s", self.problem)
+            logger.warning("Management commands can't reach this process: %s", one_line(self.problem))
         return False
 
     async def stop(self) -> None:
@@ -148,9 +151,9 @@ class ControlServer:
             # Only stop() and the end of the loop cancel this task, and nobody awaits its result. The streams
             # of Python 3.11 would report a cancelled connection as an unhandled error.
             pass
-        except Exception:  # the named boundary
+        except Exception as error:  # the named boundary
             self.failures += 1
-            logger.exception("A control connection failed")
+            complain(logger, error, "A control connection failed", repeats=self._complaints)
         finally:
             self._connections.discard(task)
             if writer.transport.get_write_buffer_size():
@@ -160,7 +163,8 @@ class ControlServer:
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not is_own_user(writer.get_extra_info("socket")):
-            logger.warning("A control connection of another user was refused")
+            if count := self._complaints.add("another user"):
+                logger.warning("A control connection of another user was refused (%d so far)", count)
             return
         if len(self._connections) > MAX_CONNECTIONS:
             await self._send(
@@ -214,7 +218,7 @@ class ControlServer:
                 )
                 message = f"{request.command} took more than {self.handler_timeout_s} s"
                 return _failure(request.id, "timeout", message)
-            logger.exception("Control command %s failed", request.command)
+            complain(logger, error, "Control command %s failed", request.command, repeats=self._complaints)
             return _failure(request.id, "failed", f"{type(error).__name__}: {error}")
         if len(answer) >= MAX_LINE_BYTES:
             message = f"the answer has {len(answer)} bytes, the limit is {MAX_LINE_BYTES}: ask for less"

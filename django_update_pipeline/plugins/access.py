@@ -243,7 +243,7 @@ class HookAccess:
     def _complain(self, question: Callable[..., Any], what: str) -> None:
         name = getattr(question, "__name__", type(question).__name__)
         if count := self._complaints.add(name):  # clients can ask often
-            logger.warning("%s %s: taken for a no (%d time(s))", name, one_line(what), count)
+            logger.warning("%s %s: taken for a no (%d time(s))", one_line(name, 100), one_line(what), count)
 
     async def _ask(self, question: Callable[..., Any], **values: Any) -> Any:
         async with asyncio.timeout(self._timeout_s):

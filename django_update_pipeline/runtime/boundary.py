@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from ..core.names import error_text, one_line
 from ..core.part_kinds import PartKind
 from ..core.repeats import Repeats
+from .complaints import place_of
 
 if TYPE_CHECKING:
     from .containment import Containment
@@ -270,7 +271,7 @@ class Boundary:
         if not is_told and (count := self._repeats.add()):
             about = "" if subject is None else f" for {one_line(subject, 200)!r}"
             logger.warning(
-                "%s failed%s (%d time(s)): %s%s", self, about, count, self.last_error, _place(error)
+                "%s failed%s (%d time(s)): %s%s", self, about, count, self.last_error, place_of(error)
             )
             logger.debug("%s failed here", self, exc_info=error)
         if self.kind.by_failures and limit and self.failures_in_row >= limit and not self.is_off:
@@ -419,14 +420,3 @@ def discard(answer: Any) -> None:
             except BaseException as error:  # a coroutine that refuses to be closed
                 logger.debug("%s of an awaitable that nobody awaits: %r", name, error)
             return
-
-
-def _place(error: BaseException) -> str:
-    """Where it was raised: the innermost frame of the traceback, as ` (file:line in function)`."""
-    trace = error.__traceback__
-    if trace is None:
-        return ""
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    code = trace.tb_frame.f_code
-    return one_line(f" ({code.co_filename}:{trace.tb_lineno} in {code.co_name})", 300)

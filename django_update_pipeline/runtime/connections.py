@@ -21,6 +21,7 @@ from ..core.admission import Admission
 from ..core.codes import INTERNAL_ERROR, SERVER_STOPPING, TOO_SLOW, CloseCode
 from ..core.config import ConnectionConfig
 from ..core.credit import Asked, Credit
+from ..core.names import error_text, one_line
 from ..core.ports import Clock
 from ..core.repeats import Repeats
 from ..core.session import SYSTEM_CHANNEL, ClassicRenderer, ClassicSession, TooFarBehind
@@ -284,6 +285,7 @@ class WebSocketManager:
         self.opened_count = 0
         self.closed_count = 0
         self.frames_sent = 0
+        self.complaints = Repeats()  # what went wrong in frames
         self.refused: dict[str, int] = {}  # by the limit that was reached, its name in the settings
         self.on_acknowledged: Callable[[Asked, Ack], None] = lambda asked, ack: None
         self.on_opened: Callable[[Connection], None] = lambda connection: None
@@ -390,9 +392,7 @@ class WebSocketManager:
     def send_failed(self, connection: Connection, error: Exception) -> None:
         """A socket failed: its own affair, counted; never the circuit breaker's."""
         self.send_failures += 1
-        logger.info(
-            "connection %s is gone: %s: %.200s", connection.connection_id, type(error).__name__, error
-        )
+        logger.info("connection %s is gone: %s", one_line(connection.connection_id, 100), error_text(error))
 
     async def caught_up(self, timeout_s: float) -> None:
         """Waits until every connection that takes frames has been told everything, at most so long."""

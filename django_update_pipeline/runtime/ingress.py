@@ -15,7 +15,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from ..core.messages import UpdateMessage
+from ..core.repeats import Repeats
 from ..exceptions import UpdatePipelineError
+from .complaints import complain
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +37,7 @@ class Ingress:
         self.is_barred: Callable[[], bool] = lambda: False
         self._inbox: deque[UpdateMessage | Command] = deque()
         self._lock = threading.Lock()
+        self._complaints = Repeats()
 
     def put(self, item: UpdateMessage | Command) -> None:
         """Hands in an update or a command. It is done on return, unless another thread holds the door: then
@@ -93,8 +96,8 @@ class Ingress:
                     item()  # type: ignore[operator]
             except (
                 Exception
-            ):  # whoever is at the door may be somebody else's caller, and others' items follow
-                logger.exception("the queue failed on an item")
+            ) as error:  # who is at the door may be somebody else's caller, and others' items follow
+                complain(logger, error, "the queue failed on an item", repeats=self._complaints)
         return commands
 
     def try_run(self, command: Callable[[], _T]) -> tuple[bool, _T | None]:

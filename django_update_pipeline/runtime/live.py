@@ -22,6 +22,8 @@ from ..core import frames
 from ..core.codes import SESSION_ENDED
 from ..core.commands import LIVE_REPORTS
 from ..core.history import SAMPLE_INTERVAL_S, History
+from ..core.repeats import Repeats
+from .complaints import complain
 from .connections import Connection
 
 if TYPE_CHECKING:
@@ -89,6 +91,7 @@ class Live:
         self._pipeline = pipeline
         self.clock = pipeline.clock
         self.history = History()
+        self._complaints = Repeats()
         self._watchers: dict[Connection, Watcher] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -170,8 +173,8 @@ class Live:
         now = self.clock.monotonic()
         try:
             self._serve(now)
-        except Exception:  # the timer's boundary: a report that fails must not be the last one
-            logger.exception("a report to the admin sockets failed")
+        except Exception as error:  # the timer's boundary: a report that fails must not be the last one
+            complain(logger, error, "a report to the admin sockets failed", repeats=self._complaints)
             for watcher in self._watchers.values():
                 watcher.due_at = max(watcher.due_at, now + watcher.interval_s)
         if self._sample_at <= now:

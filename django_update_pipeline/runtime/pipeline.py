@@ -27,11 +27,13 @@ from ..core.messages import UpdateKind, UpdateMessage, UpdatePriority
 from ..core.names import one_line
 from ..core.ports import Clock
 from ..core.publication import Publication
+from ..core.repeats import Repeats
 from ..core.session import ClassicRenderer
 from ..core.store import Store
 from ..exceptions import PluginError, UpdatesRejected, WrongLoop
 from .boundary import Boundary
 from .clock import SystemClock
+from .complaints import complain
 from .connections import WebSocketManager, closer, sender
 from .containment import Containment
 from .delivery import Delivery
@@ -351,7 +353,11 @@ class UpdatePipeline(Queueing):
             except BaseException:  # also when cancelled: nothing is left half started
                 await self._end()
                 raise
-            logger.info("pipeline started: transport %s, epoch %s", self.transport.name, self.store.epoch)
+            logger.info(
+                "pipeline started: transport %s, epoch %s",
+                one_line(self.transport.name, 100),
+                self.store.epoch,
+            )
             self.parts.observers.tell(self.parts.observers.started, pipeline=self)
 
     async def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -431,8 +437,8 @@ class UpdatePipeline(Queueing):
         try:
             async with asyncio.timeout(self.config.transport_timeout_s):
                 await self.transport.stop()
-        except Exception:  # the transport's boundary: it is not used any more
-            logger.exception("transport %s could not be stopped", self.transport.name)
+        except Exception as error:  # the transport's boundary: it is not used any more
+            complain(logger, error, "transport %s could not be stopped", self.transport.name)
         self._loop = None
 
     async def __aenter__(self) -> Self:
@@ -445,16 +451,22 @@ class UpdatePipeline(Queueing):
         await self.stop()
 
     async def _run(self) -> None:
+        complaints = Repeats()
         while self._task is asyncio.current_task():  # a cancellation that somebody swallowed ends it, too
             try:
                 await self._dispatcher.run()
-            except asyncio.CancelledError:
+            except asyncio.CancelledError as error:
                 task = asyncio.current_task()
                 if task is None or task.cancelling():
                     raise
-                logger.exception("the dispatcher was cancelled by a part of its own; it goes on")
-            except Exception:  # the last boundary: a bug of ours must not end delivery for good
-                logger.exception("the dispatcher failed; it goes on")
+                complain(
+                    logger,
+                    error,
+                    "the dispatcher was cancelled by a part of its own; it goes on",
+                    repeats=complaints,
+                )
+            except Exception as error:  # the last boundary: a bug of ours must not end delivery for good
+                complain(logger, error, "the dispatcher failed; it goes on", repeats=complaints)
                 await asyncio.sleep(0.1)
 
     async def _cancel_task(self) -> None:
@@ -619,4 +631,4 @@ async def end_task(task: asyncio.Task[None], timeout_s: float = 2.0) -> None:
     if not task.done():
         logger.error("task %s does not end: a transport or plugin swallows its cancellation", task.get_name())
     elif not task.cancelled() and (error := task.exception()) is not None:
-        logger.error("task %s failed", task.get_name(), exc_info=error)
+        complain(logger, error, "task %s failed", task.get_name())

@@ -30,6 +30,7 @@ from ..core.wire import (
     decode_client_frame,
 )
 from ..exceptions import ActionRefused
+from .complaints import complain
 from .connections import Connection
 from .feed import Session
 from .unsent import bound_unsent
@@ -190,10 +191,15 @@ class Socket:
                 await self.handle(decode_client_frame(raw, self._limits, self.readers))
             except FrameError as error:
                 connection.reply(frames.error_frame(error.message, error.code, error.request_id))
-            except (
-                Exception
-            ):  # the connection's boundary: this frame failed, neither the socket nor another one
-                logger.exception("a frame of connection %s failed", connection.connection_id)
+            except Exception as error:  # the connection's boundary: this frame failed, no other one
+                complaints = self.pipeline.websocket_manager.complaints
+                complain(
+                    logger,
+                    error,
+                    "a frame of connection %s failed",
+                    connection.connection_id,
+                    repeats=complaints,
+                )
                 connection.reply(frames.error_frame("the server failed on this frame", "internal_error"))
             if len(connection.replies) > 8:
                 await connection.drained()
@@ -350,7 +356,8 @@ class ClassicSocket(Socket):
         except TimeoutError:
             refuse_it("the action got no answer in time", "timeout")
         except Exception as error:  # the plugin's boundary: logged here, told there without its inside
-            logger.exception("action failed in its handler: %s", type(error).__name__)
+            complaints = self.pipeline.websocket_manager.complaints
+            complain(logger, error, "an action failed in its handler", repeats=complaints)
             refuse_it("the action failed on the server", "action_failed")
         else:
             if handled:

@@ -15,6 +15,8 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from .complaints import complain
+
 logger = logging.getLogger(__name__)
 
 
@@ -73,8 +75,8 @@ class Termination:
     async def _run(self, number: int) -> None:
         try:
             await self._wind_up()
-        except Exception:  # the boundary: the process ends all the same
-            logger.exception("the pipeline could not be wound up")
+        except Exception as error:  # the boundary: the process ends all the same
+            complain(logger, error, "the pipeline could not be wound up")
         finally:
             if self._comes_first:
                 self._pass_on(number, None)

@@ -29,6 +29,7 @@ from typing import Any, Final, Protocol
 
 from ..core.codes import INTERNAL_ERROR, SESSION_ENDED, CloseCode
 from ..core.repeats import Repeats
+from .complaints import complain
 
 logger = logging.getLogger(__name__)
 
@@ -246,13 +247,16 @@ class Watch:
     async def _run(self) -> None:
         wake = self._wake
         assert wake is not None
+        complaints = Repeats()
         while True:
             due = self._due(self._monotonic())
             if due:
                 try:
                     await self._look_at(due)
-                except Exception:  # the last boundary: a bug of ours must not end the watch
-                    logger.exception("looking again at %d socket(s) failed", len(due))
+                except Exception as error:  # the last boundary: a bug of ours must not end the watch
+                    complain(
+                        logger, error, "looking again at %d socket(s) failed", len(due), repeats=complaints
+                    )
                     for entry in due:
                         self._again(entry)
             wake.clear()

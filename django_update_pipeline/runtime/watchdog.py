@@ -23,6 +23,7 @@ from typing import Final
 from ..core.health import MAX_LOOP_STALL_S
 from ..core.liveness import NO_STALL, AwakeClock, Stall, StallMeter
 from ..core.names import error_text, one_line
+from .complaints import complain
 
 logger = logging.getLogger(__name__)
 
@@ -163,7 +164,7 @@ class Watchdog:
         except Exception as error:  # a bug of ours in what is merely measured must not be told twice a second
             if not self._has_failed:
                 self._has_failed = True
-                logger.error("what is measured on the loop failed: %s", error_text(error), exc_info=error)
+                complain(logger, error, "what is measured on the loop failed")
 
 
 def _described(frame: FrameType) -> str:

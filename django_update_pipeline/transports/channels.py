@@ -21,8 +21,10 @@ from typing import Any
 import msgspec
 
 from ..core.messages import UpdateKind, UpdatePriority
+from ..core.names import error_text
 from ..core.ports import Node
 from ..core.publication import Change, Publication
+from ..core.repeats import Repeats
 from ..exceptions import ConfigurationError, TransportUnavailable, UpdatesRejected
 from .writers import Verdict, Writers
 
@@ -116,6 +118,9 @@ class ChannelsTransport:
         self.holes_healed = 0
         self.conflicts = 0
         self.messages_refused = 0
+        #: What is wrong with the layer, None while it is well; for the health report.
+        self.problem: str | None = None
+        self._complaints = Repeats()
 
     async def start(self, node: Node) -> None:
         """Joins the group, says that this node is there, and begins to listen. A layer that is down is tried again.
@@ -134,7 +139,7 @@ class ChannelsTransport:
             async with asyncio.timeout(JOIN_TIMEOUT_S):
                 await self._join()
         except Exception as error:  # the layer's boundary: down at start is an outage like any other
-            logger.warning("channel layer %r: %r; the node goes on alone and tries again", self._alias, error)
+            self._has_trouble(error)
         loop = asyncio.get_running_loop()
         self._tasks = [
             loop.create_task(self._listen(), name="update-pipeline-layer-reader"),
@@ -228,6 +233,20 @@ class ChannelsTransport:
                     await self._join()
             except Exception as error:  # the layer's boundary
                 logger.debug("heartbeat: %r", error)
+                self._has_trouble(error)
+
+    def _has_trouble(self, error: Exception) -> None:
+        """The layer can't be reached: the node goes on alone and tries again."""
+        self.problem = f"channel layer {self._alias!r}: {error_text(error)}"
+        if count := self._complaints.add("trouble"):
+            logger.warning("%s; the node goes on alone and tries again (%d time(s))", self.problem, count)
+
+    def _is_well(self) -> None:
+        """A message came, if only our own heartbeat: the next trouble is a new one."""
+        if self.problem is not None:
+            self.problem = None
+            self._complaints.forget("trouble")
+            logger.warning("channel layer %r: it is back", self._alias)
 
     async def _listen(self) -> None:
         pause = 0.05
@@ -237,8 +256,9 @@ class ChannelsTransport:
                     await self._joined.wait()
                 message = await self._layer.receive(self._channel)
                 pause = 0.05
+                self._is_well()
             except Exception as error:  # the layer's boundary: an outage
-                logger.warning("channel layer %r: %s: %.200s", self._alias, type(error).__name__, error)
+                self._has_trouble(error)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, 2.0)
                 continue
@@ -246,7 +266,10 @@ class ChannelsTransport:
                 await self._handle(_decode(message["p"]))
             except Exception as error:  # whatever is on the layer: counted, never another message's fault
                 self.messages_refused += 1
-                logger.warning("a message on the layer was refused: %s: %.200s", type(error).__name__, error)
+                if count := self._complaints.add("refused"):
+                    logger.warning(
+                        "a message on the layer was refused (%d so far): %s", count, error_text(error)
+                    )
 
     # what the others say
 

@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from ..runtime.complaints import complain
 from ..service import get_update_pipeline
 from .visitor import visitor_of
 
@@ -58,7 +59,7 @@ async def health(request: HttpRequest) -> HttpResponse:
             }
         )
     except Exception as error:  # the view's boundary: the reader may know the cause, and mends it
-        logger.exception("there is no report of the pipeline")
+        complain(logger, error, "there is no report of the pipeline")
         return JsonResponse({"status": "failed", "cause": f"{type(error).__name__}: {error}"}, status=503)
 
 

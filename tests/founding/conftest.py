@@ -14,6 +14,7 @@ from dating_show.services.unified_agent_manager import UnifiedAgentManager
 from dating_show.villa import source
 from django_update_pipeline import UpdatePipeline
 from django_update_pipeline.service import reset_update_pipeline
+from tests.logs import trouble
 
 from .serving import PRODUCER, STAFF, Server, serve, session_cookie
 
@@ -62,7 +63,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The example as anybody serves it, from an empty folder, villa and all."""
     with serve(tmp_path_factory.mktemp("served"), "dating_show.asgi:application") as server:
         yield server
-        assert "Traceback" not in server.log.read_text(), "something went wrong behind the scenes"
+        assert not trouble(server.log.read_text()), "something went wrong behind the scenes"
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from websockets.exceptions import InvalidStatus
 
 from django_update_pipeline.control import ControlClient
 from tests.contract.conftest import RedisServer, redis_binary, redis_server  # noqa: F401 - fixtures
+from tests.logs import trouble
 
 from .document import in_both_words
 from .serving import EXAMPLE, STAFF, Client, Server, client, serve, session_cookie
@@ -53,7 +54,7 @@ def asgi_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Serv
     # The sample itself says which settings are meant.
     with serve(tmp_path, "founding_asgi:application", without=("DJANGO_SETTINGS_MODULE",)) as server:
         yield server
-        assert "Traceback" not in server.log.read_text()
+        assert not trouble(server.log.read_text())
 
 
 @pytest.mark.parametrize("asgi_server", in_both_words(OUR_ASGI, ENHANCED, 2), indirect=True)

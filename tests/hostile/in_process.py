@@ -40,7 +40,7 @@ class Watch(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, MeantToFail):
+        if isinstance(error, MeantToFail) or MeantToFail.__name__ in record.getMessage():
             return
         if record.levelno >= logging.ERROR or error is not None:
             self.crashes.append(f"{record.name}: {record.getMessage()}: {error!r}")

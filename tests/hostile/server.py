@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import logging
 import os
 from typing import Any
 
@@ -16,6 +17,12 @@ from django.core.asgi import get_asgi_application  # noqa: E402
 
 from django_update_pipeline import service  # noqa: E402
 from django_update_pipeline.routing import with_update_pipeline  # noqa: E402
+
+# Our own errors are single lines without a traceback: told apart from a server's by what they begin with.
+_handler = logging.StreamHandler()
+_handler.setFormatter(logging.Formatter("django_update_pipeline %(levelname)s %(message)s"))
+logging.getLogger("django_update_pipeline").addHandler(_handler)
+logging.getLogger("django_update_pipeline").propagate = False
 
 CENSUS = "/hostile/census/"
 _inner = with_update_pipeline(get_asgi_application())

@@ -54,6 +54,7 @@ TRACEBACK = re.compile(
 )
 ALARM = re.compile(
     r"never retrieved|never awaited|ResourceWarning|Exception in|CRITICAL|Fatal Python|Segmentation|Unhandled"
+    r"|^django_update_pipeline ERROR (?!.*MeantToFail)"
 )
 #: What a proxy or server may tidy up in a header or cut it at, so that another header arrives than was sent.
 TIDIED = re.compile(rb"^[\s]|[\s]$|[\r\n\x00]")

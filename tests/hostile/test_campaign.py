@@ -187,3 +187,7 @@ def test_tracebacks_in_a_log_are_found_but_for_known_ones() -> None:
     assert len(crashes_in(ours, [re.compile("ValueError")])) == 1
     assert len(crashes_in("task: Task exception was never retrieved\n")) == 1
     assert Watch().crashes == []
+    failed = "django_update_pipeline ERROR a frame of connection ws_1 failed: ValueError: x"
+    assert crashes_in(f"INFO a\n{failed}\n") == [failed]
+    assert crashes_in("django_update_pipeline ERROR an action failed in its handler: MeantToFail\n") == []
+    assert crashes_in("django_update_pipeline INFO socket refused: origin\n") == []

@@ -20,6 +20,7 @@ from dating_show.services.unified_agent_manager import UnifiedAgentManager
 from django_update_pipeline.control import ControlClient
 from django_update_pipeline.plugins.sources import movement_state, read_recording
 from tests.founding.serving import EXAMPLE, ROOT, Server, eventually, serve
+from tests.logs import trouble
 
 from .recording_plugin import Stage
 
@@ -53,7 +54,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
         DATING_SHOW_SIMULATION="off",
     ) as running:
         yield running
-        assert "Traceback" not in running.log.read_text()
+        assert not trouble(running.log.read_text())
 
 
 class Attributes(msgspec.Struct):

@@ -240,8 +240,13 @@ def test_a_process_is_ready_while_it_runs_is_not_stopping_and_its_breaker_is_not
         ),
         (
             {"loop_stall_s": 5.04},
-            "The event loop was blocked for 5.0 s: find the blocking call in a plugin, consumer or middleware "
-            "(PYTHONASYNCIODEBUG=1 names it) and move it to a thread.",
+            "The event loop was blocked for 5.0 s: find the call that lets no other thread run (PYTHONASYNCIODEBUG=1 "
+            "names it) and move it to a process.",
+        ),
+        (
+            {"loop_stall_s": 5.04, "loop_stall_where": "shop/live.py:12 in Prices.transform"},
+            "The event loop was blocked for 5.0 s in shop/live.py:12 in Prices.transform: move that call to a thread, "
+            "or make it asynchronous.",
         ),
         (
             {"account_difference": 1},
