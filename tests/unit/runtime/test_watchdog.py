@@ -17,6 +17,7 @@ import pytest
 
 from django_update_pipeline import UpdatePipeline
 from django_update_pipeline.core.liveness import Stall
+from django_update_pipeline.core.messages import JSONObject
 from django_update_pipeline.runtime.watchdog import Watchdog
 from django_update_pipeline.testing import FaultyTransport
 
@@ -98,33 +99,29 @@ async def test_health_names_the_plugin_that_blocks_the_loop(make_pipeline: MakeP
     seen: list[dict[str, Any]] = []
 
     class Radio:
-        plugin, part = "mysite.plugins", "transform"
+        def transform(self, agent_id: str, update_type: str, data: JSONObject) -> JSONObject:
+            blocks_until(release)
+            return data
 
-    async with make_pipeline() as pipeline:
+    async with make_pipeline(transformers=[Radio()]) as pipeline:
+
+        def stalled() -> dict[str, Any] | None:
+            report = pipeline.get_health_status()
+            return report if "loop_stalled" in report["deductions"] else None
 
         def look() -> None:
             try:
-                seen.append(
-                    until(
-                        lambda: (
-                            report
-                            if "loop_stalled" in (report := pipeline.get_health_status())["deductions"]
-                            else None
-                        )
-                    )
-                )
+                seen.append(until(stalled))
             finally:
                 release.set()
 
         looker = threading.Thread(target=look)
         looker.start()
-        token = pipeline.blame.enter(Radio)
-        blocks_until(release)
-        pipeline.blame.leave(token)
+        await pipeline.publish("lamp", data={"on": True})
         looker.join()
     [issue] = [issue for issue in seen[0]["issues"] if issue.startswith("The event loop")]
     assert "has been blocked" in issue
-    assert "in transform of plugin mysite.plugins: " in issue
+    assert "Radio of plugin" in issue
     assert "in blocks_until" in issue
 
 
