@@ -32,7 +32,7 @@ from .core.sync_wire import SUBPROTOCOL
 from .permissions import may_operate, may_operate_now, may_view, may_view_now
 from .runtime.admin_socket import AdminSocket
 from .runtime.complaints import complain
-from .runtime.event_stream import EventStream, answer
+from .runtime.event_stream import EventStream, answer, asked_of
 from .runtime.pipeline import UpdatePipeline
 from .runtime.socket import (
     ClassicSocket,
@@ -203,11 +203,14 @@ class StreamDoor(WebSocketDoor):
     async def _refuse(self, send: SendMessage, code: CloseCode) -> None:
         await answer(send, code)
 
-    def _maker(self, scope: Scope) -> Make:
+    def _maker(self, scope: Scope) -> Make | None:
+        try:
+            asked = asked_of(scope.get("query_string", b""))
+        except ValueError:
+            return None
         headers = dict(scope.get("headers", ()))
         last = headers.get(b"last-event-id", b"").decode("latin-1")
-        query = scope.get("query_string", b"")
-        return lambda pipeline, client: EventStream(pipeline, client, query, last)
+        return lambda pipeline, client: EventStream(pipeline, client, asked, last)
 
     def _check_origin(self, scope: Scope, origins: Sequence[str]) -> Allowed | Refused:
         return check_request(scope.get("headers", ()), allowed_hosts(), origins)

@@ -28,6 +28,9 @@ CHECK_EVERY_S = 10.0
 #: At most about so many characters of them.
 CHECK_CHARS = 4096
 
+#: Of so many views it is known where that stands. Clients make up views, and each may be some kilobytes.
+MAX_CHECKED_VIEWS = 1000
+
 #: What was told of each view, in the order of the views.
 Positions = tuple[int, ...]
 
@@ -173,9 +176,10 @@ class SyncRenderer:
             cursor = agent.created
         else:
             cursor = 0
-        if len(self._checked) > 10_000:  # views that nobody has any more
-            self._checked.clear()
+        self._checked.pop(view, None)
         self._checked[view] = (now, cursor)
+        if len(self._checked) > MAX_CHECKED_VIEWS:  # the one checked longest ago, perhaps nobody's any more
+            del self._checked[next(iter(self._checked))]
         return check_text(channel.agents, chosen, view.fields)
 
 

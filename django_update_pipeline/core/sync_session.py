@@ -25,6 +25,9 @@ from .sync_live import MAX_LISTED_AGENTS, Positions, SyncLive, SyncRenderer, in_
 #: A part is closed at about so many characters; one agent or event is never split.
 PART_CHARS = 32 * 1024
 
+#: A part is closed, however little is in it, when so many agents were looked at: a projection may show nothing of them.
+MAX_LOOKED_AT_AGENTS = 1024
+
 
 @dataclass(slots=True)
 class Turn:
@@ -215,15 +218,16 @@ class SyncSession:
                 builder.remove(channel.removed_since(turn.since))
                 few = channel.agents_changed_since(turn.since, MAX_LISTED_AGENTS)
                 turn.few = None if few is None else few[::-1]
-        for agent in self._rest(turn, channel, catch_up.target):
-            builder.change(agent, turn.since)
-            if builder.size > PART_CHARS:
+        for looked_at, agent in enumerate(self._rest(turn, channel, catch_up.target), 1):
+            if agent.changed > turn.since:
+                builder.change(agent, turn.since)
+            if builder.size > PART_CHARS or looked_at >= MAX_LOOKED_AT_AGENTS:
                 self._part(catch_up, place, builder)
                 return
         catch_up.index += 1
         at, to = self.positions[place], self._end(place, catch_up.target, channel)
         if turn.is_snapshot or not channel.events_between(at, to):
-            if turn.is_owed or not builder.is_empty or channel.last_evicted > at:
+            if turn.is_owed or turn.has_parts or not builder.is_empty or channel.last_evicted > at:
                 self._last(catch_up, place, builder)
             else:
                 turn.is_done = True  # nothing changed: nothing to say, and the position stays
@@ -249,7 +253,7 @@ class SyncSession:
 
     @staticmethod
     def _rest(turn: Turn, channel: ChannelStore, target: int) -> Iterator[AgentState]:
-        """Agents of a view that are still to be told, each as it is when its turn comes."""
+        """Agents of a view that are still to be looked at, each as it is when its turn comes."""
         if turn.few is not None:
             while turn.few:
                 agent = turn.few.pop()
@@ -258,8 +262,7 @@ class SyncSession:
             return
         for agent in channel.scan(turn.cursor, target):
             turn.cursor = agent.created
-            if agent.changed > turn.since:
-                yield agent
+            yield agent
 
     def _gather_late(self, catch_up: Pass) -> None:
         """Agents removed while states were being sent, and so perhaps passed by: told before any event."""

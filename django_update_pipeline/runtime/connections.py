@@ -39,8 +39,9 @@ logger = logging.getLogger(__name__)
 Send = Callable[[dict[str, Any]], Awaitable[Any]]
 Close = Callable[[CloseCode], Awaitable[Any]]
 
-#: After so many characters a writer that is catching up lets the others have a turn.
+#: After so many characters, or so many seconds, a writer that is catching up lets the others have a turn.
 TURN_CHARS = 64 * 1024
+TURN_S = 0.002
 
 #: More unsent answers than this and the connection's frames are read no further until they are written.
 MAX_REPLIES = 64
@@ -254,7 +255,8 @@ class Connection:
 
     async def _catch_up(self, session: Session) -> None:
         """Goes through the store frame by frame, each read just before it is written."""
-        turn = 0
+        monotonic = self._hub.clock.monotonic
+        turn, began = 0, monotonic()
         while not self.replies and self._closing is None and session.has_room():
             text = session.next_text()
             if text is None:
@@ -263,9 +265,11 @@ class Connection:
             self._hub.frames_sent += 1
             self.written += 1
             turn += len(text)
-            if turn > TURN_CHARS:
-                turn = 0
+            if (
+                turn > TURN_CHARS or monotonic() - began > TURN_S
+            ):  # little may be told of much that is looked at
                 await asyncio.sleep(0)
+                turn, began = 0, monotonic()
 
 
 class WebSocketManager:

@@ -14,11 +14,11 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
 from ..core import frames
-from ..core.codes import SESSION_ENDED, CloseCode
+from ..core.codes import RATE_LIMITED, SESSION_ENDED, CloseCode
 from ..core.credit import Credit
 from ..core.names import valid_channel_name
 from ..core.sync_frames import SyncFrame, View
@@ -26,6 +26,7 @@ from ..core.sync_live import SyncLive, SyncRenderer
 from ..core.sync_stream import SyncStream
 from .feed import Session
 from .socket import Receive, SendMessage, Socket, SocketClient
+from .unsent import bound_unsent, cut
 
 #: A comment is sent after so many seconds of silence, so that no proxy on the way takes the line for dead.
 HEARTBEAT_S = 15.0
@@ -33,6 +34,9 @@ HEARTBEAT = ":\n\n"
 
 #: How long a browser waits before it comes back, milliseconds.
 RETRY_MS = 2000
+
+#: A query has at most so many fields.
+MAX_FIELDS = 20
 
 _POSITION = re.compile(r"([A-Za-z0-9._-]{1,90})=([A-Za-z0-9]{1,64}):([0-9]{1,18})")
 
@@ -42,6 +46,24 @@ HEADERS = (
     (b"x-accel-buffering", b"no"),
     (b"x-content-type-options", b"nosniff"),
 )
+
+
+class Asked(NamedTuple):
+    """What a query asks for: channels, each once, and positions; either may be empty."""
+
+    channels: tuple[str, ...]
+    since: str
+
+
+def asked_of(query: bytes) -> Asked:
+    """Reads a query.
+
+    Raises:
+        ValueError: it has too many fields.
+    """
+    fields = parse_qs(query.decode("latin-1"), max_num_fields=MAX_FIELDS)
+    names = [name for text in fields.get("channels", ()) for name in text.split(",") if name]
+    return Asked(tuple(dict.fromkeys(names)), ",".join(fields.get("since", ())))
 
 
 def positions_of(text: str) -> dict[str, tuple[str, int]]:
@@ -87,12 +109,10 @@ class NumberedStream(SyncStream):
 class EventStream(Socket):
     """One response. The door has judged the request, and says what was asked for."""
 
-    def __init__(self, pipeline: Any, client: SocketClient, query: bytes, last_event_id: str) -> None:
+    def __init__(self, pipeline: Any, client: SocketClient, asked: Asked, last_event_id: str) -> None:
         super().__init__(pipeline, client)
-        asked = parse_qs(query.decode("latin-1"), max_num_fields=20)
-        names = [name for text in asked.get("channels", ()) for name in text.split(",") if name]
-        self._asked = tuple(dict.fromkeys(names or [pipeline.config.default_channel]))
-        self._since = positions_of(last_event_id or ",".join(asked.get("since", ())))
+        self._asked = asked.channels or (pipeline.config.default_channel,)
+        self._since = positions_of(last_event_id or asked.since)
         self._refused: list[str] = []
 
     def greeting(self) -> str:
@@ -132,6 +152,7 @@ class EventStream(Socket):
         """Answers, and sends until the client is gone or a close of ours is out."""
         manager = self.pipeline.websocket_manager
         await send({"type": "http.response.start", "status": 200, "headers": list(HEADERS)})
+        bound_unsent(send, self.pipeline.config.connections.unsent_bytes)
         reader = asyncio.current_task()
 
         async def write(message: Mapping[str, Any]) -> None:
@@ -142,10 +163,15 @@ class EventStream(Socket):
 
         async def close(code: CloseCode) -> None:
             told = json.dumps({"code": code.code, "reason": code.reason, "reconnect": code.reconnect})
-            await send({"type": "http.response.body", "body": f"event: close\ndata: {told}\n\n".encode()})
-            if reader is not None:
-                self._is_let_go = True
-                reader.cancel()
+            try:
+                await send({"type": "http.response.body", "body": f"event: close\ndata: {told}\n\n".encode()})
+            except BaseException:  # it does not read: it would hold its place for as long as it likes
+                cut(send)
+                raise
+            finally:
+                if reader is not None:
+                    self._is_let_go = True
+                    reader.cancel()
 
         self.connection = manager.open(
             self.client.connection_id, write, close, session=self.make_session(), greeting=self.greeting()
@@ -168,6 +194,7 @@ class EventStream(Socket):
 
     async def _until_gone(self, receive: Receive) -> None:
         waiting: asyncio.Future[Mapping[str, Any]] = asyncio.ensure_future(receive())
+        left = self.pipeline.config.connections.max_frame_bytes
         try:
             while True:
                 done, _ = await asyncio.wait([waiting], timeout=HEARTBEAT_S)
@@ -175,8 +202,14 @@ class EventStream(Socket):
                     self.connection.reply(HEARTBEAT)
                 elif waiting.result()["type"] == "http.disconnect":
                     return
-                else:  # what is left of the request's body
+                elif left > 0:  # of the request's body, which is nobody's
+                    left -= max(1, len(waiting.result().get("body", b"")))
                     waiting = asyncio.ensure_future(receive())
+                else:  # a client that sends without an end: it is read no further
+                    self.connection.close(RATE_LIMITED)
+                    if self.connection.task is not None:
+                        await asyncio.wait([self.connection.task])  # bounded by `close_timeout_s`
+                    return
         finally:
             waiting.cancel()
 

@@ -18,7 +18,7 @@ _LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", None)
 
 def bound_unsent(send: object, limit_bytes: int) -> bool:
     """Bounds what the system holds unsent of the connection whose server's method `send` is. False: it could not."""
-    transport: Any = getattr(getattr(send, "__self__", None), "transport", None)
+    transport = _transport(send)
     if _LOWAT is None or not limit_bytes or not hasattr(transport, "get_extra_info"):
         return False
     try:
@@ -28,3 +28,16 @@ def bound_unsent(send: object, limit_bytes: int) -> bool:
     except (OSError, AttributeError, TypeError, ValueError):  # no socket, no TCP, closed meanwhile
         return False
     return True
+
+
+def cut(send: object) -> bool:
+    """Ends the connection whose server's method `send` is, whatever it holds unsent. False: it can't be reached."""
+    transport = _transport(send)
+    if not hasattr(transport, "abort"):
+        return False
+    transport.abort()
+    return True
+
+
+def _transport(send: object) -> Any:
+    return getattr(getattr(send, "__self__", None), "transport", None)

@@ -1,0 +1,107 @@
+"""What a hostile client does to a stream or a sync socket harms nobody else, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+from django.core.asgi import get_asgi_application
+
+from django_update_pipeline.core.codes import CLOSED_BY_OPERATOR
+from django_update_pipeline.routing import with_update_pipeline
+
+from .test_event_stream import Response
+
+
+@pytest.fixture
+def app() -> Any:
+    return with_update_pipeline(get_asgi_application())
+
+
+class Unread(Response):
+    """A client that reads the head of the answer, and nothing after it."""
+
+    async def _send(self, message: dict[str, Any]) -> None:
+        if message["type"] != "http.response.start":
+            await asyncio.Event().wait()
+        await super()._send(message)
+
+
+async def gives_its_place_back(line: Any, response: Response) -> None:
+    async with asyncio.timeout(10):
+        await asyncio.wait([response.task])
+    assert line.websocket_manager.admission.count == 0
+    assert line.websocket_manager.get_connection_count() == 0
+
+
+async def test_a_stream_that_is_not_read_gives_its_place_back(app: Any, pipeline: Any) -> None:
+    line = pipeline(CONNECTIONS={"stuck_timeout_s": 0.2, "close_timeout_s": 0.1})
+    response = Unread(app)
+    await response.open()
+    await gives_its_place_back(line, response)
+
+
+async def test_a_stream_that_is_not_read_can_be_closed(app: Any, pipeline: Any) -> None:
+    line = pipeline(CONNECTIONS={"close_timeout_s": 0.1})
+    response = Unread(app)
+    await response.open()
+    async with asyncio.timeout(10):
+        while not line.websocket_manager.connections:
+            await asyncio.sleep(0)
+    (connection,) = line.websocket_manager.connections.values()
+    connection.close(CLOSED_BY_OPERATOR)
+    await gives_its_place_back(line, response)
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        (b"&".join(b"a=%d" % number for number in range(100)), 400),
+        (b"channels=" + b",".join(b"c%d" % number for number in range(5000)), 403),
+        (b"channels=%ff%fe%00", 403),
+        (b"channels=update_pipeline.system", 403),
+        (b"channels=update_pipeline.probe", 403),
+    ],
+)
+async def test_an_odd_query_is_refused_without_a_traceback(
+    app: Any, pipeline: Any, caplog: pytest.LogCaptureFixture, query: bytes, status: int
+) -> None:
+    pipeline()
+    response = Response(app, query)
+    await response.open()
+    await response.until(lambda: response.is_complete)
+    assert response.started["status"] == status
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+async def test_a_request_with_an_endless_body_is_let_go(app: Any, pipeline: Any) -> None:
+    line = pipeline()
+    response = Response(app)
+    await response.open()
+    for _ in range(100):
+        response._inbox.put_nowait({"type": "http.request", "body": b"x" * 65536, "more_body": True})
+    await gives_its_place_back(line, response)
+
+
+async def test_what_a_closed_client_said_forges_no_line_in_the_log(
+    pipeline: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Libraries put the reason of a client's close frame into their errors."""
+    line = pipeline()
+    await line.start()
+
+    class Gone:
+        async def send(self, text: str) -> None:
+            raise ConnectionError("received 1000 (OK) bye\nERROR root: forged")
+
+    with caplog.at_level(logging.INFO):
+        await line.register_websocket("one", Gone())
+        await line.publish("lamp", data={"on": True})
+        async with asyncio.timeout(10):
+            while line.websocket_manager.connections:
+                await asyncio.sleep(0)
+    (told,) = [record.getMessage() for record in caplog.records if "is gone" in record.getMessage()]
+    assert "\n" not in told
+    assert "bye" in told
