@@ -47,9 +47,6 @@ async def test_a_stream_that_is_not_read_can_be_closed(app: Any, pipeline: Any) 
     line = pipeline(CONNECTIONS={"close_timeout_s": 0.1})
     response = Unread(app)
     await response.open()
-    async with asyncio.timeout(10):
-        while not line.websocket_manager.connections:
-            await asyncio.sleep(0)
     (connection,) = line.websocket_manager.connections.values()
     connection.close(CLOSED_BY_OPERATOR)
     await gives_its_place_back(line, response)
@@ -76,6 +73,18 @@ async def test_an_odd_query_is_refused_without_a_traceback(
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
+async def test_no_page_may_embed_a_stream(app: Any, pipeline: Any) -> None:
+    """Where a browser tells neither Origin nor Sec-Fetch-Site, another site's page may ask; it may not look."""
+    pipeline()
+    response = Response(app)
+    await response.open()
+    headers = dict(response.started["headers"])
+    assert headers[b"cross-origin-resource-policy"] == b"same-origin"
+    assert headers[b"x-content-type-options"] == b"nosniff"
+    assert b"access-control-allow-origin" not in headers
+    await response.close()
+
+
 async def test_a_request_with_an_endless_body_is_let_go(app: Any, pipeline: Any) -> None:
     line = pipeline()
     response = Response(app)
@@ -98,10 +107,10 @@ async def test_what_a_closed_client_said_forges_no_line_in_the_log(
 
     with caplog.at_level(logging.INFO):
         await line.register_websocket("one", Gone())
+        (connection,) = line.websocket_manager.connections.values()
         await line.publish("lamp", data={"on": True})
         async with asyncio.timeout(10):
-            while line.websocket_manager.connections:
-                await asyncio.sleep(0)
+            await asyncio.wait([connection.task])
     (told,) = [record.getMessage() for record in caplog.records if "is gone" in record.getMessage()]
     assert "\n" not in told
     assert "bye" in told
