@@ -2,7 +2,7 @@
 
 import { Actions } from "./actions.js";
 import { Channel, type ViewSnapshot } from "./channel.js";
-import type { Json, SyncFrame } from "./frames.js";
+import type { Fields, Json, SyncFrame } from "./frames.js";
 import { LINE_DEFAULTS, LineKeeper, type LineOptions, type LineStatus } from "./line.js";
 import { Listeners } from "./listeners.js";
 import { Notices, type Notification, SYSTEM_CHANNEL } from "./notices.js";
@@ -91,7 +91,7 @@ export class Client {
     this.#keeper.connect();
   }
 
-  /** How the line is. */
+  /** How the line is: another object whenever that changes. */
   get status(): LineStatus {
     return this.#keeper.status;
   }
@@ -142,6 +142,11 @@ export class Client {
   /** A channel as it is shown now, without becoming a user of it. */
   peek(name: string): ViewSnapshot | undefined {
     return this.#channels.get(name)?.snapshot;
+  }
+
+  /** An agent of a channel as it is shown now, without becoming a user of it. */
+  peekAgent(name: string, agentId: string): Fields | undefined {
+    return this.#channels.get(name)?.mirror.get(agentId);
   }
 
   /** Asks the server for an action. Resolves once it was taken; rejects with an `ActionError`. */

@@ -111,6 +111,13 @@ test("events come once, and those that the server let go of are counted", () => 
   assert.equal(mirror.missed, 3);
 });
 
+test("a channel that had nothing yet counts what it misses, too", () => {
+  const mirror = new Mirror();
+  mirror.apply(parsed({ from: 0, to: 0, reset: true, event_count: 0 }));
+  const event = { offset: 9, agent_id: "a", update_type: "said", data: {}, timestamp: 1 };
+  assert.equal(mirror.apply(parsed({ from: 0, to: 9, events: [event], event_count: 3 })).missed, 2);
+});
+
 test("the self-check repairs what differs, and begins afresh where agents are missing", () => {
   const mirror = filled("a", "b");
   const same = { count: 2, agents: { a: { at: { x: 1 }, mood: "calm" } } };

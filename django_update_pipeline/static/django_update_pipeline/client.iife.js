@@ -975,7 +975,7 @@ var UpdatePipeline = (() => {
       this.#stopListening = this.#around.listen((what) => what === "wake" ? this.#keeper.wake() : this.#keep());
       this.#keeper.connect();
     }
-    /** How the line is. */
+    /** How the line is: another object whenever that changes. */
     get status() {
       return this.#keeper.status;
     }
@@ -1020,6 +1020,10 @@ var UpdatePipeline = (() => {
     /** A channel as it is shown now, without becoming a user of it. */
     peek(name) {
       return this.#channels.get(name)?.snapshot;
+    }
+    /** An agent of a channel as it is shown now, without becoming a user of it. */
+    peekAgent(name, agentId) {
+      return this.#channels.get(name)?.mirror.get(agentId);
     }
     /** Asks the server for an action. Resolves once it was taken; rejects with an `ActionError`. */
     act(agentId, action, params = {}, options = {}) {
