@@ -85,9 +85,9 @@ FAULTS = {
         "connections grew",
     ),
     "a foreign origin let in": (
-        "from django_update_pipeline import routing\n"
+        "from django_update_pipeline import doors\n"
         "from django_update_pipeline.core.origin import Allowed\n"
-        "routing.check_handshake = lambda *a: Allowed(None)",
+        "doors.check_handshake = lambda *a: Allowed(None)",
         "must be refused",
     ),
     "text reflected raw": (

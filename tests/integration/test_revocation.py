@@ -324,14 +324,14 @@ async def test_a_handshake_that_raced_with_the_end_does_not_slip_through(
     """The user was read before, the socket is there after: nobody would tell it any more."""
     pipeline(CONNECTIONS={"recheck_s": 3600.0})
     user, session = await rose()
-    from django_update_pipeline import routing
+    from django_update_pipeline import doors
 
     async def slow(scope: Any, must: Any = None) -> Any:
         found = await recognise(scope, must)
         await (log_out if how == "log_out" else deactivate)(user, session)
         return found
 
-    monkeypatch.setattr(routing, "recognise", slow)
+    monkeypatch.setattr(doors, "recognise", slow)
     socket = AsgiSocket(plain_door(), headers=cookie(session))
     assert await socket.connect()
     await closes(socket)
