@@ -121,11 +121,15 @@ class Socket:
 
     async def until(self, is_so: Any, what: str) -> None:
         """Waits until something is so or the application has ended; what it raised is a find."""
-        spins, deadline = 0, asyncio.get_running_loop().time() + ledger.PATIENCE_S
+        clock = asyncio.get_running_loop().time
+        spins, owed, deadline = 0, len(self.ledger.owed), clock() + ledger.PATIENCE_S
         while not is_so() and not self.task.done() and self.find is None:
             spins += 1
             await asyncio.sleep(0 if spins < 50 else 0.001)
-            if spins % 50 == 0 and asyncio.get_running_loop().time() > deadline:
+            if len(self.ledger.owed) < owed:  # each answer is waited for by itself
+                owed, deadline = len(self.ledger.owed), clock() + ledger.PATIENCE_S
+            # Turns are counted, too: a machine that stood still for a while gave nobody the time to answer.
+            if clock() > deadline and spins > ledger.PATIENCE_S * 100:
                 raise Find(
                     f"no answer in {ledger.PATIENCE_S:g} s: {what}; owed: {list(self.ledger.owed)[:1]!r:.300}"
                 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -378,15 +379,19 @@ class _Opened:
 
     async def until(self, is_so: Any, what: str) -> None:
         """Waits until something is so; that the reader ended is for the caller to judge."""
-        try:
-            async with asyncio.timeout(PATIENCE_S):
-                while not is_so() and self._find is None:
-                    self._news.clear()
+        clock = asyncio.get_running_loop().time
+        owed, deadline = len(self._ledger.owed), clock() + PATIENCE_S
+        while not is_so() and self._find is None:
+            if len(self._ledger.owed) < owed:  # each answer is waited for by itself
+                owed, deadline = len(self._ledger.owed), clock() + PATIENCE_S
+            self._news.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE_S):
                     await self._news.wait()
-        except TimeoutError:
-            raise Find(
-                f"no answer in {PATIENCE_S:g} s: {what}; owed: {list(self._ledger.owed)[:1]!r:.300}"
-            ) from None
+            if clock() > deadline and not is_so():
+                raise Find(
+                    f"no answer in {PATIENCE_S:g} s: {what}; owed: {list(self._ledger.owed)[:1]!r:.300}"
+                )
         self.raise_find()
 
 

@@ -7,6 +7,7 @@ import math
 
 import pytest
 
+from django_update_pipeline.core import health
 from django_update_pipeline.core.health import (
     DEDUCTIONS,
     P99_LIMITS_MS,
@@ -273,3 +274,30 @@ def test_the_report_has_these_keys():
     report = score(HealthInput(dead_letter_count=1)).as_dict()
     assert set(report) >= {"health_score", "health_status", "issues"}
     assert report["issues"] == list(score(HealthInput(dead_letter_count=1)).issues)
+
+
+@pytest.mark.parametrize("label", P99_LIMITS_MS)
+def test_a_priority_s_sentence_is_made_with_its_own_figures(label):
+    find = health._p99(label)
+    limit_ms = P99_LIMITS_MS[label]
+    assert find(HealthInput(p99_latency_ms={label: limit_ms})) == ()
+    assert find(HealthInput(p99_latency_ms={other: 1e9 for other in P99_LIMITS_MS if other != label})) == ()
+    assert find(HealthInput(p99_latency_ms={label: limit_ms + 1})) == (
+        f"{label.upper()} updates take {limit_ms + 1:.0f} ms at p99 (the limit is {limit_ms:.0f} ms): queue fewer "
+        "updates, make transformers cheaper, or spread the connections over more nodes.",
+    )
+
+
+def test_a_breaker_that_is_held_is_told_apart_from_one_that_opened():
+    held = HealthInput(breaker_state="open", breaker_retry_after_s=None)
+    assert score(held).issues == (
+        "The circuit breaker is held open by an operator, so updates wait: end it with manage.py "
+        "pipeline_reset_breaker.",
+    )
+    opened = HealthInput(
+        breaker_state="open", breaker_failure_count=7, breaker_retry_after_s=12.34, transport="redis"
+    )
+    assert score(opened).issues == (
+        "The circuit breaker is open after 7 failures in a row, so updates wait: check that the transport 'redis' "
+        "can be reached; the next try is in 12.3 s, or at once after manage.py pipeline_reset_breaker.",
+    )

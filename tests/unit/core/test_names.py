@@ -103,3 +103,7 @@ def test_an_interrupt_is_never_held_up():
 
     with pytest.raises(KeyboardInterrupt):
         error_text(Interrupted())
+
+
+def test_an_errors_text_may_be_bounded_more_closely():
+    assert error_text(ValueError("x" * 100), 20) == "ValueError: xxxxx..."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 
 import pytest
 
@@ -488,3 +489,231 @@ def test_a_state_does_not_pass_one_behind_for_channels_it_shares_though_others_l
         state(4, channels=("a", "b")),
     )  # fmt: skip
     assert [u.data["f"] for u in queue.take(9)] == [1, 2, 3, 4]
+
+
+# storms: any order of calls, and the gauges hold at every step
+
+
+class Storm:
+    """A queue, what is out of it, and what every gauge must be: counted afresh from what waits."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.queue = PriorityQueue()
+        self.out: list[UpdateMessage] = []
+        self.now = 0.0
+
+    def update(self) -> UpdateMessage:
+        rng = self.random
+        made = UpdateMessage(
+            rng.choice("xyz"),
+            priority=rng.choice((CRITICAL, HIGH, NORMAL, NORMAL, LOW)),
+            kind=rng.choice((REPLACE, REPLACE, REPLACE, MERGE, REMOVE, EVENT, EVENT)),
+            accepted_at=self.now,
+            channels=rng.choice((("a",), ("a",), ("b",), ("a", "b"))),
+        )
+        size = rng.randrange(40)
+        if made.kind is MERGE:
+            made.fields = {rng.choice("fg"): rng.choice((None, b"1" * (size + 1)))}
+        else:
+            made.payload = b"{}" if made.kind is REMOVE else b'{"f":"' + b"x" * size + b'"}'
+        return made
+
+    def step(self) -> None:
+        rng, queue = self.random, self.queue
+        self.now += rng.choice((0.0, 0.001, 0.03))
+        match rng.randrange(12):
+            case 0 | 1 | 2 | 3 | 4 | 5:
+                ready = queue.accept(self.update())
+                if ready:
+                    assert queue.has_ready()
+            case 6 | 7 if not self.out:
+                self.out = queue.take(rng.randrange(1, 4))
+                assert bool(self.out) or not queue.has_ready()
+            case 8 if self.out:
+                queue.delivered(self.out)
+                self.out = []
+            case 9 if self.out:
+                queue.give_back(self.out)
+                if rng.random() < 0.4:
+                    queue.back_off(self.out[0].agent_id, self.now + rng.choice((0.0, 0.05)))
+                assert queue.release(self.out) is queue.has_ready() or queue.has_ready()
+                self.out = []
+            case 10:
+                dropped = queue.drop_oldest_event()
+                assert dropped is None or dropped.kind is EVENT
+            case 11 if rng.random() < 0.3:
+                queue.clear(rng.choice((None, NORMAL, CRITICAL)))
+            case _:
+                woken = queue.wake_up(self.now)
+                assert not woken or queue.has_ready()
+
+    def look(self) -> None:
+        waiting = [update for chain in self.queue.chains.values() for update in chain.updates]
+        events = [update for update in waiting if update.kind is EVENT]
+        assert self.queue.waiting_bytes == sum(update.size_bytes() for update in waiting)
+        assert self.queue.event_count == len(events)
+        assert self.queue.event_bytes == sum(update.size_bytes() for update in events)
+        snapshot = self.queue.account.snapshot()
+        for priority in UpdatePriority:
+            row, held = snapshot[priority.label], [u for u in self.out if u.priority is priority]
+            assert row["pending"] == sum(u.priority is priority for u in waiting) + len(held)
+            assert min(row.values()) >= 0
+        for chain in self.queue.chains.values():
+            assert chain.updates or chain.held or chain.is_backing_off
+            assert all(update.seq > 0 for update in chain.updates)
+            order = [(update.rank, update.deadline) for update in chain.updates]
+            assert order == sorted(order), "nothing waits behind something less urgent of its own agent"
+            states = [update for update in chain.updates if update.kind is not EVENT]
+            known = [state for state in (chain.state, *(chain.others or {}).values()) if state is not None]
+            assert set(map(id, known)) <= set(map(id, states)), "the newest of each set of channels"
+
+    def drain(self) -> None:
+        self.queue.release(self.out)
+        self.out = []
+        self.queue.wake_up(self.now + 1.0)
+        while batch := self.queue.take(3):
+            self.queue.delivered(batch)
+        assert self.queue.chains == {}
+        assert (self.queue.waiting_bytes, self.queue.event_count, self.queue.event_bytes) == (0, 0, 0)
+        assert self.queue.next_wake_up() is None
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_in_any_storm_the_gauges_are_those_of_what_waits(seed):
+    storm = Storm(seed)
+    for _ in range(60):
+        storm.step()
+        storm.look()
+    if storm.out:
+        storm.queue.delivered(storm.out)
+        storm.out = []
+    storm.drain()
+
+
+def test_a_full_state_takes_the_place_of_a_full_state_with_its_own_marks():
+    first, second = state(1, at=1.0, priority=HIGH), state(22, at=2.0, priority=HIGH)
+    second.update_type, second.timestamp, second.max_retries = "moved", 7.5, 9
+    queue = queue_of(first)
+    place = (first.seq, first.rank, first.deadline)
+    assert queue.accept(second) is False
+    assert list(queue.chains["x"].updates) == [second]
+    assert (second.seq, second.rank, second.deadline) == place
+    assert queue.account.snapshot()["high"]["conflated"] == 1
+    assert queue.accept(state(333, at=3.0, priority=HIGH)) is False
+    assert queue.account.snapshot()["high"]["conflated"] == 2
+    assert queue.waiting_bytes == len('{"f": 333}')
+
+
+def test_a_composed_update_is_the_newer_one_in_all_but_its_place():
+    older, newer = state(1, at=1.0), removal()
+    newer.accepted_at, newer.timestamp, newer.retry_count, newer.max_retries = 2.0, 8.5, 2, 7
+    newer.priority = LOW
+    queue = queue_of(older)
+    seq = older.seq
+    queue.accept(newer)
+    [waiting] = queue.chains["x"].updates
+    assert (waiting.kind, waiting.update_type, waiting.payload) == (REMOVE, "state_removed", b"{}")
+    assert (waiting.priority, waiting.accepted_at, waiting.timestamp) == (LOW, 2.0, 8.5)
+    assert (waiting.retry_count, waiting.max_retries, waiting.seq) == (2, 7, seq)
+
+
+def test_a_state_to_be_loaded_takes_everything_s_place():
+    lazy = UpdateMessage("x", kind=REPLACE, load=lambda agent_id: {}, channels=("a",), update_type="moved")
+    lazy.fields = {"g": b"2"}
+    queue = queue_of(patch({"f": 1}), lazy)
+    [waiting] = queue.chains["x"].updates
+    assert (waiting.kind, waiting.load, waiting.update_type) == (REPLACE, lazy.load, "moved")
+    assert waiting.fields == {"g": b"2"}
+    assert waiting.fields is not lazy.fields
+    queue.accept(patch({"h": None}))
+    assert waiting.fields == {"g": b"2", "h": None}, "what is not loaded yet may hold it"
+
+
+def test_fields_of_a_patch_laid_over_a_patch_are_kept_as_removals():
+    queue = queue_of(patch({"f": 1, "g": 1}), patch({"g": None}))
+    [waiting] = queue.chains["x"].updates
+    assert waiting.fields == {"f": b"1", "g": None}
+    queue = queue_of(state(1), patch({"f": None, "g": 2}))
+    [waiting] = queue.chains["x"].updates
+    assert (waiting.fields, waiting.payload) == ({"g": b"2"}, None)
+
+
+def test_one_place_in_twenty_is_for_the_rest():
+    queue = PriorityQueue()
+    for number in range(40):
+        queue.accept(event(f"c{number}", agent=f"c{number}", priority=CRITICAL))
+        queue.accept(event(f"l{number}", agent=f"l{number}", priority=LOW))
+    order = [update.update_type[0] for update in drained(queue)]
+    assert [place for place, kind in enumerate(order[:42]) if kind == "l"] == [19, 39]
+
+
+def test_a_state_to_be_loaded_takes_a_full_state_s_place():
+    lazy = UpdateMessage("x", kind=REPLACE, load=lambda agent_id: {}, channels=("a",))
+    queue = queue_of(state(1), lazy)
+    [waiting] = queue.chains["x"].updates
+    assert (waiting.payload, waiting.load) == (None, lazy.load)
+    assert queue.waiting_bytes == 0
+    assert queue.accept(state(2)) is False
+    [waiting] = queue.chains["x"].updates
+    assert (waiting.data, waiting.load) == ({"f": 2}, None)
+    assert queue.waiting_bytes == waiting.size_bytes()
+
+
+def test_an_event_without_content_has_no_size():
+    queue = queue_of(UpdateMessage("x", "left", kind=EVENT, channels=("a",)))
+    assert (queue.waiting_bytes, queue.event_bytes, queue.event_count) == (0, 0, 1)
+
+
+def test_when_one_set_of_channels_is_served_the_other_still_composes():
+    queue = queue_of(state(1, channels=("a",)), state(2, channels=("b",)))
+    batch = queue.take(1)
+    assert queue.accept(state(3, channels=("b",))) is False
+    assert [update.data for update in queue.chains["x"].updates] == [{"f": 3}]
+    queue.delivered(batch)
+
+
+def test_who_waits_for_the_newer_one_is_kept_where_nobody_waited_for_the_older():
+    waiter = object()
+    newer = patch({"g": 2})
+    newer.waiters = [waiter]
+    queue = queue_of(patch({"f": 1}), newer)
+    [waiting] = queue.chains["x"].updates
+    assert waiting.waiters == [waiter]
+
+
+def test_letting_go_says_whether_something_waited_for_it():
+    queue = queue_of(event("one"))
+    batch = queue.take(1)
+    assert queue.release(batch) is False
+    queue = queue_of(event("one"))
+    batch = queue.take(1)
+    queue.accept(event("two"))
+    assert queue.release(batch) is True
+
+
+def test_the_end_of_one_agent_s_back_off_is_not_another_s():
+    queue = queue_of(event("one", "x"), event("two", "y"))
+    batch = queue.take(2)
+    queue.give_back(batch)
+    queue.back_off("x", 1.0)
+    queue.back_off("y", 2.0)
+    queue.release([batch[1]])
+    assert queue.wake_up(3.0) is True, "x is still out, y is not"
+    assert said(queue.take(9)) == [("y", "two")]
+
+
+@pytest.mark.parametrize("how", ["drop", "clear"])
+def test_an_agent_whose_first_update_goes_takes_the_place_of_its_next(how):
+    queue = queue_of(event("gone", "x", HIGH, at=0.0), event("y", "y", at=1.0), event("x", "x", at=2.0))
+    if how == "drop":
+        assert queue.drop_oldest_event().update_type == "gone"
+    else:
+        assert [update.update_type for update in queue.clear(HIGH)] == ["gone"]
+    assert said(drained(queue)) == [("y", "y"), ("x", "x")]
+
+
+def test_an_agent_whose_later_update_goes_keeps_its_place():
+    queue = queue_of(event("x", "x", at=0.0), event("gone", "x", LOW, at=0.0), event("y", "y", at=1.0))
+    assert len(queue.clear(LOW)) == 1
+    assert said(drained(queue)) == [("x", "x"), ("y", "y")]

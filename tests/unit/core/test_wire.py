@@ -375,3 +375,24 @@ def test_a_request_id_of_80_characters_comes_back():
     assert frame == AdminCommand("get_health", checked_params("get_health", None), "a" * 80)
     error = refusal(json.dumps({"command": "get_health", "params": {"no": 1}, "id": 0}))
     assert (error.code, error.request_id) == ("invalid_field", 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "twice"),
+    [
+        ('{"b":0,"a":1,"c":2,"a":3}', "a"),
+        ('{"b":{"d":1},"c":[{"e":1,"f":2,"e":3}]}', "e"),
+        ('{"a":9007199254740993,"a":1}', "a"),
+        ('{"a":0.' + "9" * 5000 + ',"a":1e300}', "a"),
+    ],
+)
+def test_the_key_that_is_named_twice_is_told(text, twice):
+    """Also beside numbers that Python's own reader would refuse."""
+    error = refusal(text)
+    assert error.code == "duplicate_key"
+    assert error.message == f"an object names the key '{twice}' twice: send it once"
+
+
+def test_a_position_at_the_beginning_is_one():
+    frame = decode_client_frame(POSITION + '{"a":{"epoch":"e","offset":0}}}')
+    assert frame == Subscribe(("a",), (), {"a": Position("e", 0)})
