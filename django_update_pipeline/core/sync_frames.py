@@ -164,7 +164,8 @@ def agent_text(agent: AgentState, since: int, names: tuple[str, ...] | None) -> 
             text = join_fields(fields if is_new else {k: v for k, v in fields.items() if offsets[k] > since})
         gone = [k for k, offset in (agent.unset or {}).items() if is_new or offset > since]
     else:
-        text = join_fields({k: fields[k] for k in names if k in fields and (is_new or offsets[k] > since)})
+        told = [k for k in names if k in fields and (is_new or offsets[k] > since)]
+        text = join_fields({k: fields[k] for k in told}) if told else b"{}"
         gone = [k for k, offset in (agent.unset or {}).items() if k in names and (is_new or offset > since)]
     if not is_new and not gone and text == b"{}":
         return None

@@ -26,7 +26,7 @@ from .sync_live import MAX_LISTED_AGENTS, Positions, SyncLive, SyncRenderer, in_
 PART_CHARS = 32 * 1024
 
 #: A part is closed, however little is in it, when so many agents were looked at: a projection may show nothing of them.
-MAX_LOOKED_AT_AGENTS = 1024
+MAX_LOOKED_AT_AGENTS = 256
 
 
 @dataclass(slots=True)

@@ -32,6 +32,7 @@ from ..core.sync_wire import Ack
 from .direct_write import MAX_BYTES, DirectWriter, direct_writer
 from .feed import Feed, Session
 from .stuck import StuckWriters
+from .turns import SHARE_S, Turns
 
 logger = logging.getLogger(__name__)
 
@@ -39,9 +40,8 @@ logger = logging.getLogger(__name__)
 Send = Callable[[dict[str, Any]], Awaitable[Any]]
 Close = Callable[[CloseCode], Awaitable[Any]]
 
-#: After so many characters, or so many seconds, a writer that is catching up lets the others have a turn.
+#: After so many characters a writer that is catching up lets the others have a turn, if not before (`turns`).
 TURN_CHARS = 64 * 1024
-TURN_S = 0.002
 
 #: More unsent answers than this and the connection's frames are read no further until they are written.
 MAX_REPLIES = 64
@@ -255,21 +255,26 @@ class Connection:
 
     async def _catch_up(self, session: Session) -> None:
         """Goes through the store frame by frame, each read just before it is written."""
-        monotonic = self._hub.clock.monotonic
-        turn, began = 0, monotonic()
-        while not self.replies and self._closing is None and session.has_room():
-            text = session.next_text()
-            if text is None:
-                return
-            await self._send({"type": "websocket.send", "text": text})
-            self._hub.frames_sent += 1
-            self.written += 1
-            turn += len(text)
-            if (
-                turn > TURN_CHARS or monotonic() - began > TURN_S
-            ):  # little may be told of much that is looked at
-                await asyncio.sleep(0)
-                turn, began = 0, monotonic()
+        hub = self._hub
+        monotonic, turns = hub.clock.monotonic, hub.turns
+        while True:
+            await turns.take()
+            share_s = 0.0
+            try:
+                while share_s <= SHARE_S:
+                    if self.replies or self._closing is not None or not session.has_room():
+                        return
+                    began = monotonic()
+                    text = session.next_text()
+                    # Little may be told of much that is looked at, and much of little.
+                    share_s += max(monotonic() - began, SHARE_S * len(text or "") / TURN_CHARS)
+                    if text is None:
+                        return
+                    await self._send({"type": "websocket.send", "text": text})
+                    hub.frames_sent += 1
+                    self.written += 1
+            finally:
+                turns.spent(share_s)
 
 
 class WebSocketManager:
@@ -284,6 +289,7 @@ class WebSocketManager:
         self.sync_renderer = SyncRenderer(renderer.store, clock.time)
         self.admission = Admission(config)
         self.refusals = Repeats()  # handshakes refused, by rule: a small closed set
+        self.turns = Turns()
         self.stuck = StuckWriters(self.connections, config.stuck_timeout_s, clock.monotonic)
         self.send_failures = 0
         self.opened_count = 0
