@@ -96,7 +96,7 @@ class AsgiSocket:
         """Sends a frame and returns the next one that is neither an update nor a live report."""
 
         def answers() -> list[dict[str, Any]]:
-            unasked = ("agent_update", "system_notification")
+            unasked = ("agent_update", "system_notification", "sync")
             return [one for one in self.frames if one["type"] not in unasked and not one.get("live")]
 
         before = len(answers())

@@ -1,4 +1,7 @@
-"""Who may what, as one table, on both doors: promise 9. What a log-in's end does to it is in test_revocation.py."""
+"""Who may what, as one table, on both doors, in both protocols, and for streams: promise 9.
+
+What a log-in's end does is in test_revocation.py and test_revocation_of_views.py.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +14,22 @@ from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Permission, User
 from django.contrib.contenttypes.models import ContentType
 
-from django_update_pipeline import Action, hookimpl
+from django_update_pipeline import Action, get_update_pipeline, hookimpl
 from django_update_pipeline.core.commands import COMMANDS, CommandError, checked_params
+from django_update_pipeline.core.names import valid_channel_name
+from django_update_pipeline.core.session import SYSTEM_CHANNEL
+from django_update_pipeline.core.sync_wire import SUBPROTOCOL
 from django_update_pipeline.permissions import OPERATE, VIEW
 
 from .asgi import HOST, ORIGIN, AsgiSocket, opened
+from .test_event_stream import Response
 from .test_permissions import grant
-from .test_revocation import DOORS, cookie, new_session
+from .test_revocation import DOORS, cookie, new_session, plain_door
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 ADMIN = "/ws/updates/admin/"
+PROTOCOLS = [pytest.param([], id="classic"), pytest.param([SUBPROTOCOL], id="sync")]
 ROLES = ("anonymous", "user", "producer", "staff", "watcher", "operator", "superuser", "inactive_operator")
 SIGNED_IN = {"user", "producer", "staff", "watcher", "operator", "superuser"}
 READING = {name for name, command in COMMANDS.items() if not command.needs_operator}
@@ -34,7 +42,8 @@ CHANNELS: dict[str, set[str]] = {
     "room.all": set(ROLES),  # a hook says yes
     "room.users": SIGNED_IN,  # a hook asks who it is
     "room.none": set(),  # a hook says no
-    "update_pipeline.system": set(),
+    SYSTEM_CHANNEL: set(),  # in the sync protocol everybody is on it
+    "update_pipeline.probe": set(),
     "not a name": set(),
     "UPDATES": set(),
 }
@@ -152,9 +161,10 @@ async def headers_of(role: str) -> list[tuple[bytes, bytes]]:
 
 
 @pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("speaks", PROTOCOLS)
 @pytest.mark.parametrize("door", DOORS)
-async def test_who_may_subscribe_to_what(project: Project, door: Any, role: str) -> None:
-    async with opened(door(), headers=await headers_of(role)) as socket:
+async def test_who_may_subscribe_to_what(project: Project, door: Any, speaks: list[str], role: str) -> None:
+    async with opened(door(), headers=await headers_of(role), subprotocols=speaks) as socket:
         for channel in CHANNELS:
             socket.say({"type": "subscribe", "channels": [channel]})
 
@@ -163,13 +173,46 @@ async def test_who_may_subscribe_to_what(project: Project, door: Any, role: str)
 
         await socket.until(lambda: len(answers()) == len(CHANNELS))
         for (channel, allowed), answer in zip(CHANNELS.items(), answers(), strict=True):
-            assert answer == ([channel] if role in allowed else []), channel
+            is_allowed = role in allowed or (channel == SYSTEM_CHANNEL and speaks)
+            assert answer == ([channel] if is_allowed else []), channel
 
 
 @pytest.mark.parametrize("role", ROLES)
+async def test_who_may_have_what_as_a_stream(project: Project, role: str) -> None:
+    """Alone, and beside a channel that everybody may have: then the rest of the stream has nothing of it."""
+    line = get_update_pipeline()
+    await line.start()
+    for channel in CHANNELS:
+        if valid_channel_name(channel) and channel != SYSTEM_CHANNEL:  # that one is the pipeline's own
+            await line.publish(f"in {channel}", data={"channel": channel}, channels=[channel])
+    headers, app = await headers_of(role), plain_door()
+    for channel, allowed in CHANNELS.items():
+        name = channel.replace(" ", "%20").encode()
+        alone = Response(app, b"channels=" + name, *headers[1:])
+        await alone.open()
+        assert alone.started["status"] == (200 if role in allowed else 403), channel
+        if role in allowed:
+            await alone.close()
+        else:
+            await alone.until(lambda: alone.is_complete)  # noqa: B023
+            assert "in " not in alone.text
+        beside = Response(app, b"channels=open," + name, *headers[1:])
+        await beside.open()
+        seen = {"open", channel} if role in allowed else {"open"}
+        await beside.until(lambda: {frame["channel"] for frame in beside.sync()} == seen)  # noqa: B023
+        await line.publish("mark", data={"of": channel}, channels=["open"])
+        await beside.until(lambda: channel in str(beside.sync()[-1].get("agents", {}).get("mark")))  # noqa: B023
+        assert {frame["channel"] for frame in beside.sync()} == seen
+        await beside.close()
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("speaks", PROTOCOLS)
 @pytest.mark.parametrize("door", DOORS)
-async def test_who_may_do_what_and_nothing_else_is_done(project: Project, door: Any, role: str) -> None:
-    async with opened(door(), headers=await headers_of(role)) as socket:
+async def test_who_may_do_what_and_nothing_else_is_done(
+    project: Project, door: Any, speaks: list[str], role: str
+) -> None:
+    async with opened(door(), headers=await headers_of(role), subprotocols=speaks) as socket:
         await socket.until(lambda: socket.frames)
         for action, allowed in ACTIONS.items():
             params = {"to": "pool"} if action in ("plain", "classic") else {}
@@ -199,11 +242,12 @@ async def test_who_may_do_what_and_nothing_else_is_done(project: Project, door: 
         ("serve", {}, "action_unhandled"),
     ],
 )
+@pytest.mark.parametrize("speaks", PROTOCOLS)
 @pytest.mark.parametrize("door", DOORS)
 async def test_a_name_or_params_that_do_not_fit_reach_no_handler(
-    project: Project, door: Any, action: str, params: Any, code: str
+    project: Project, door: Any, speaks: list[str], action: str, params: Any, code: str
 ) -> None:
-    async with opened(door(), headers=await headers_of("superuser")) as socket:
+    async with opened(door(), headers=await headers_of("superuser"), subprotocols=speaks) as socket:
         await socket.until(lambda: socket.frames)
         answer = await socket.ask(
             {"type": "agent_action", "agent_id": "a", "action": action, "params": params}
@@ -238,7 +282,6 @@ def test_the_table_names_every_command() -> None:
 
 
 async def test_actions_are_listed_with_their_plugin_and_their_failures(project: Project) -> None:
-    from django_update_pipeline import get_update_pipeline
     from django_update_pipeline.runtime.inventory import inventory
 
     rows = [row for row in inventory(get_update_pipeline())["parts"] if row["kind"] == "action"]
