@@ -7,9 +7,10 @@ import { LINE_DEFAULTS, LineKeeper, type LineOptions, type LineStatus } from "./
 import { Listeners } from "./listeners.js";
 import { Notices, type Notification, SYSTEM_CHANNEL } from "./notices.js";
 import { ServerClock } from "./serverclock.js";
+import { eventStreamTransport, withFallback } from "./eventstream.js";
 import { type KeyValueStorage, Shelf } from "./storage.js";
 import { browserSurroundings, type Surroundings } from "./surroundings.js";
-import { socketUrl, type Transport, webSocketTransport } from "./transport.js";
+import { socketUrl, streamUrl, type Transport, webSocketTransport } from "./transport.js";
 import { View } from "./view.js";
 
 export interface ClientOptions extends Partial<LineOptions> {
@@ -21,7 +22,7 @@ export interface ClientOptions extends Partial<LineOptions> {
   actionTimeoutMs?: number;
   /** How long a channel that nobody uses any more is kept, for one who comes back at once. 1,000 by default. */
   lingerMs?: number;
-  /** How frames travel; a WebSocket to the address by default. */
+  /** How frames travel: by default over a WebSocket, or as server-sent events where that does not work. */
   transport?: Transport;
   /** Another implementation of WebSocket than the browser's. */
   WebSocket?: typeof WebSocket;
@@ -43,6 +44,11 @@ const KEEP_EVERY_MS = 5_000;
 
 /** After these the server would not show any more what is shown, so it is taken off the screen and out of the storage. */
 const NOT_ALLOWED = new Set([4001, 4401, 4403]);
+
+function ordinaryTransport(url: string, implementation: typeof WebSocket | undefined): Transport {
+  const socket = webSocketTransport(socketUrl(url), implementation);
+  return withFallback(socket, eventStreamTransport(streamUrl(url)));
+}
 
 interface Question {
   channels: Channel[];
@@ -78,7 +84,7 @@ export class Client {
     this.#notifications = new Listeners(report);
     this.#errors = new Listeners(report);
     this.#shelf = new Shelf(options.storage, JSON.stringify([url, options.storageOwner ?? ""]));
-    const transport = options.transport ?? webSocketTransport(socketUrl(url), options.WebSocket);
+    const transport = options.transport ?? ordinaryTransport(url, options.WebSocket);
     const given = Object.entries(options).filter(([name, value]) => name in LINE_DEFAULTS && value !== undefined);
     const lineOptions: LineOptions = { ...LINE_DEFAULTS, ...Object.fromEntries(given) };
     this.#keeper = new LineKeeper(transport, lineOptions, this.#clock, this.#around, {

@@ -36,5 +36,6 @@ export { Mirror, type Applied, type SavedMirror } from "./mirror.js";
 export type { Notification } from "./notices.js";
 export type { KeyValueStorage } from "./storage.js";
 export { browserSurroundings, type Surroundings } from "./surroundings.js";
-export { type Handlers, type Line, SUBPROTOCOL, type Transport } from "./transport.js";
+export { eventStreamTransport, withFallback } from "./eventstream.js";
+export { type Handlers, type Line, SUBPROTOCOL, socketUrl, streamUrl, type Transport, webSocketTransport } from "./transport.js";
 export type { View } from "./view.js";

@@ -145,8 +145,8 @@ export class LineKeeper {
   }
 
   #greeted(frame: { [name: string]: unknown }): void {
-    if (this.isOpen) return;
     if (typeof frame.timestamp === "number") this.clock.heard(this.#heardAt, frame.timestamp);
+    if (this.isOpen) return;
     this.#stopTimers();
     this.#set({ state: "open", code: 0, reason: "", retryInMs: 0 });
     if (!this.isOpen) return;

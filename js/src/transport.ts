@@ -1,6 +1,6 @@
 /**
- * How frames travel. There is one transport today, the WebSocket; a server that offers the same frames in another way
- * (server-sent events down, requests up) is one more of these, and nothing else changes.
+ * How frames travel. The WebSocket is here, server-sent events in `eventstream`; another way is one more of these, and
+ * nothing else changes.
  */
 
 export interface Handlers {
@@ -58,7 +58,18 @@ export function webSocketTransport(url: string, implementation?: typeof WebSocke
 
 /** A path such as `/ws/updates/`, or an http address, as the address of a socket. */
 export function socketUrl(url: string): string {
-  const absolute = new URL(url, typeof location === "undefined" ? undefined : location.href);
+  const absolute = absoluteUrl(url);
   absolute.protocol = absolute.protocol.replace("http", "ws");
   return absolute.href;
+}
+
+/** Where the same is served as server-sent events. */
+export function streamUrl(url: string): string {
+  const absolute = new URL("stream/", absoluteUrl(url));
+  absolute.protocol = absolute.protocol.replace("ws", "http");
+  return absolute.href;
+}
+
+function absoluteUrl(url: string): URL {
+  return new URL(url, typeof location === "undefined" ? undefined : location.href);
 }

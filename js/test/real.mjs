@@ -8,7 +8,16 @@ import { createInterface } from "node:readline";
 import WebSocket from "ws";
 import { connect } from "../dist/index.js";
 
-const client = connect(process.env.SOCKET, { WebSocket, backoffBaseMs: 50, backoffCapMs: 400 });
+/** Where there is no WebSocket to be had. */
+class Broken {
+  constructor() {
+    setTimeout(() => this.onclose({ code: 1006, reason: "" }), 1);
+  }
+  close() {}
+}
+
+const implementation = process.env.WITHOUT_SOCKETS ? Broken : WebSocket;
+const client = connect(process.env.SOCKET, { WebSocket: implementation, backoffBaseMs: 50, backoffCapMs: 400 });
 const view = client.channel("updates");
 const map = client.channel("map", { fields: ["n"] });
 const refused = client.channel("secret");

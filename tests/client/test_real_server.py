@@ -23,11 +23,11 @@ WITHIN_S = 40
 class Program:
     """js/test/real.mjs: an expression in, its value out."""
 
-    def __init__(self, folder: Path, served: Site) -> None:
+    def __init__(self, folder: Path, served: Site, **environment: str) -> None:
         self.process = subprocess.Popen(
             ["node", "test/real.mjs"],
             cwd=folder,
-            env={**os.environ, "SOCKET": f"{served.url}/live/villa/"},
+            env={**os.environ, "SOCKET": f"{served.url}/live/villa/", **environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -81,6 +81,15 @@ def served(tmp_path: Path) -> Iterator[Site]:
 def program(client_folder: Path, served: Site) -> Iterator[Program]:
     served.do("fill", 100)
     program = Program(client_folder, served)
+    yield program
+    program.end()
+
+
+@pytest.fixture
+def without_sockets(client_folder: Path, served: Site) -> Iterator[Program]:
+    """The same where no WebSocket can be opened."""
+    served.do("fill", 100)
+    program = Program(client_folder, served, WITHOUT_SOCKETS="1")
     yield program
     program.end()
 
@@ -141,3 +150,30 @@ def test_a_flood_is_followed_to_its_end(program: Program, served: Site) -> None:
     assert program.wait("view.status === 'live' && view.get('agent_000').mood === 'mood 9'")
     assert program.wait("view.agents.size === 300 && map.agents.size === 300")
     assert program.ask("view.get('agent_299').n") == 299
+
+
+def test_without_sockets_the_same_comes_as_server_sent_events(without_sockets: Program, served: Site) -> None:
+    program = without_sockets
+    assert program.wait("view.status === 'live' && map.status === 'live' && view.agents.size") == 100
+    assert program.ask("map.get('agent_007')") == {"n": 7}
+    assert program.wait("refused.status === 'refused'")
+    served.do("patch", 1)
+    served.do("say", 1)
+    assert program.wait("events.length") == 1
+    assert program.ask("view.get('agent_000').mood") == "mood 1"
+    assert program.ask("act('agent_003', 'move', {place: 'pool'})").startswith("no_way_up: ")
+
+    program.ask("(statuses.length = 0, 0)")
+    served.do("cut")
+    served.do("patch", 2)
+    served.do("say", 2)
+    assert program.wait("view.status === 'live' && view.get('agent_000').mood === 'mood 2'")
+    assert program.wait("events.length === 2 && events") == [1, 2]
+    resumed = program.ask("statuses.filter(({status}) => status === 'live').map(({catchUp}) => catchUp)")
+    assert not any(one["isReset"] for one in resumed)
+
+    served.kill()
+    assert program.wait("view.status === 'stale'")
+    served.start()
+    served.do("fill", 5)
+    assert program.wait("view.status === 'live' && view.agents.size === 5 && map.agents.size === 5")

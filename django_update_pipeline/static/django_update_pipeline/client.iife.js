@@ -30,8 +30,13 @@ var UpdatePipeline = (() => {
     SUBPROTOCOL: () => SUBPROTOCOL,
     browserSurroundings: () => browserSurroundings,
     connect: () => connect,
+    eventStreamTransport: () => eventStreamTransport,
     sameJson: () => sameJson,
-    shallowEqual: () => shallowEqual
+    shallowEqual: () => shallowEqual,
+    socketUrl: () => socketUrl,
+    streamUrl: () => streamUrl,
+    webSocketTransport: () => webSocketTransport,
+    withFallback: () => withFallback
   });
 
   // src/errors.ts
@@ -636,8 +641,8 @@ var UpdatePipeline = (() => {
       }
     }
     #greeted(frame) {
-      if (this.isOpen) return;
       if (typeof frame.timestamp === "number") this.clock.heard(this.#heardAt, frame.timestamp);
+      if (this.isOpen) return;
       this.#stopTimers();
       this.#set({ state: "open", code: 0, reason: "", retryInMs: 0 });
       if (!this.isOpen) return;
@@ -745,6 +750,224 @@ var UpdatePipeline = (() => {
     }
   };
 
+  // src/eventstream.ts
+  var SILENCE_MS = 45e3;
+  var CLOSE_CODE_OF = /* @__PURE__ */ new Map([
+    [401, 4401],
+    [429, 4429]
+  ]);
+  var FORBIDDEN = 403;
+  function eventStreamTransport(url, fetcher = (...call) => fetch(...call), now = () => performance.now()) {
+    return { open: (handlers) => new StreamLine(url, fetcher, now, handlers) };
+  }
+  var StreamLine = class {
+    constructor(url, fetcher, now, handlers) {
+      this.url = url;
+      this.fetcher = fetcher;
+      this.now = now;
+      this.handlers = handlers;
+      this.#heardAt = now();
+      queueMicrotask(() => this.#say({ type: "connection_established" }));
+    }
+    url;
+    fetcher;
+    now;
+    handlers;
+    #wanted = /* @__PURE__ */ new Map();
+    #questions = [];
+    // subscriptions that no event has answered yet
+    #response = null;
+    #isDue = false;
+    #isClosed = false;
+    #heardAt;
+    send(text) {
+      const frame = JSON.parse(text);
+      switch (frame.type) {
+        case "subscribe":
+          this.#subscribe(frame);
+          break;
+        case "unsubscribe":
+          for (const name of frame.channels) this.#wanted.delete(name);
+          this.#later(() => this.#say({ type: "unsubscription_confirmed", channels: frame.channels }));
+          this.#ask();
+          break;
+        case "ping":
+          if (this.#response === null || this.now() - this.#heardAt < SILENCE_MS) {
+            this.#later(() => this.#say({ type: "pong", timestamp: frame.timestamp }));
+          }
+          break;
+        case "agent_action": {
+          const error = { type: "error", code: "no_way_up", message: "an action needs a WebSocket, and there is none", id: frame.id };
+          this.#later(() => this.#say(error));
+          break;
+        }
+        default:
+      }
+    }
+    close() {
+      this.#isClosed = true;
+      this.#response?.abort();
+    }
+    #subscribe({ channels, since = {}, fields = {} }) {
+      const names = channels.filter((name) => name !== "update_pipeline.system");
+      for (const name of names) {
+        const at = Object.hasOwn(since, name) ? since[name] : void 0;
+        this.#wanted.set(name, {
+          fields: Object.hasOwn(fields, name) ? fields[name] : null,
+          position: at === void 0 ? null : `${at.epoch}:${at.offset}`,
+          isConfirmed: false
+        });
+      }
+      this.#questions.push(names);
+      this.#ask();
+    }
+    /** Asks anew, once for all that changed in this turn. */
+    #ask() {
+      if (this.#isDue) return;
+      this.#isDue = true;
+      this.#later(() => {
+        this.#isDue = false;
+        this.#response?.abort();
+        this.#response = null;
+        if (this.#wanted.size > 0) void this.#read(new AbortController());
+        else this.#answer(/* @__PURE__ */ new Map());
+      });
+    }
+    async #read(response) {
+      this.#response = response;
+      this.#heardAt = this.now();
+      const query = new URLSearchParams({ channels: [...this.#wanted.keys()].join(",") });
+      const since = [...this.#wanted].flatMap(([name, { position }]) => position === null ? [] : [`${name}=${position}`]);
+      if (since.length > 0) query.set("since", since.join(","));
+      try {
+        const answer = await this.fetcher(`${this.url}?${query}`, { signal: response.signal, cache: "no-store" });
+        if (this.#response !== response) return;
+        if (answer.status === FORBIDDEN) {
+          this.#response = null;
+          this.#answer(/* @__PURE__ */ new Map());
+          return;
+        }
+        if (answer.status !== 200 || answer.body === null) {
+          this.#end(CLOSE_CODE_OF.get(answer.status) ?? 1006, `HTTP ${answer.status}`);
+          return;
+        }
+        let text = "";
+        const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+        for (; ; ) {
+          const { done, value } = await reader.read();
+          if (this.#response !== response) return;
+          if (done) break;
+          this.#heardAt = this.now();
+          const events = (text + value).split("\n\n");
+          text = events.pop();
+          for (const event of events) {
+            this.#event(event);
+            if (this.#response !== response) return;
+          }
+        }
+        this.#end(1006, "the stream ended");
+      } catch (error) {
+        if (this.#response === response) this.#end(1006, String(error));
+      }
+    }
+    #event(text) {
+      const fields = /* @__PURE__ */ new Map();
+      for (const line of text.split("\n")) {
+        const colon = line.indexOf(": ");
+        if (colon > 0) fields.set(line.slice(0, colon), line.slice(colon + 2));
+      }
+      const data = fields.get("data");
+      if (data === void 0) return;
+      if (fields.get("event") === "close") {
+        const { code, reason } = JSON.parse(data);
+        this.#end(code, reason);
+        return;
+      }
+      const id = fields.get("id");
+      if (id === void 0) {
+        this.handlers.message(data);
+        return;
+      }
+      const positions = new Map(id.split(",").map((part) => part.split("=")));
+      this.#answer(positions);
+      for (const [name, position] of positions) {
+        const wanted = this.#wanted.get(name);
+        if (wanted !== void 0 && !position.endsWith(":0")) wanted.position = position;
+      }
+      const frame = JSON.parse(data);
+      const projection = this.#wanted.get(frame.channel)?.fields ?? null;
+      if (projection === null) this.handlers.message(data);
+      else this.#say(projected(frame, projection));
+    }
+    /** Each event names the channels that this client is on: the answer to what was asked, and to what was withdrawn. */
+    #answer(positions) {
+      const lost = [...this.#wanted].filter(([name, { isConfirmed }]) => isConfirmed && !positions.has(name));
+      for (const [name, wanted] of this.#wanted) {
+        if (positions.has(name)) wanted.isConfirmed = true;
+        else this.#wanted.delete(name);
+      }
+      const questions = this.#questions;
+      this.#questions = [];
+      for (const names of questions) {
+        this.#say({ type: "subscription_confirmed", channels: names.filter((name) => positions.has(name)) });
+      }
+      if (lost.length > 0) this.#say({ type: "unsubscription_confirmed", channels: lost.map(([name]) => name) });
+    }
+    #end(code, reason) {
+      if (this.#isClosed) return;
+      this.#isClosed = true;
+      this.#response?.abort();
+      this.#response = null;
+      this.handlers.closed(code, reason);
+    }
+    #say(frame) {
+      if (!this.#isClosed) this.handlers.message(JSON.stringify(frame));
+    }
+    #later(call) {
+      queueMicrotask(() => {
+        if (!this.#isClosed) call();
+      });
+    }
+  };
+  function projected(frame, fields) {
+    const wanted = new Set(fields);
+    const cut = (values) => Object.fromEntries(Object.entries(values).filter(([name]) => wanted.has(name)));
+    const each = (agents2, make) => Object.fromEntries(Object.entries(agents2).map(([agentId, agent]) => [agentId, make(agent)]));
+    const { agents, check } = frame;
+    return {
+      ...frame,
+      view: viewName(fields),
+      ...agents && {
+        agents: each(agents, ({ set = {}, unset = [], at }) => ({
+          set: cut(set),
+          unset: unset.filter((name) => wanted.has(name)),
+          at
+        }))
+      },
+      ...check && { check: { ...check, agents: each(check.agents, cut) } }
+    };
+  }
+  function withFallback(first, second) {
+    let patience = 2;
+    let attempts = 0;
+    return {
+      open(handlers) {
+        const isSecond = attempts >= patience && (attempts - patience) % 2 === 0;
+        attempts++;
+        return (isSecond ? second : first).open({
+          message(text) {
+            if (attempts > 0 && text.includes('"connection_id"')) {
+              attempts = 0;
+              patience = isSecond ? 1 : 2;
+            }
+            handlers.message(text);
+          },
+          closed: (code, reason) => handlers.closed(code, reason)
+        });
+      }
+    };
+  }
+
   // src/storage.ts
   var VERSION = 1;
   var Shelf = class {
@@ -848,9 +1071,17 @@ var UpdatePipeline = (() => {
     };
   }
   function socketUrl(url) {
-    const absolute = new URL(url, typeof location === "undefined" ? void 0 : location.href);
+    const absolute = absoluteUrl(url);
     absolute.protocol = absolute.protocol.replace("http", "ws");
     return absolute.href;
+  }
+  function streamUrl(url) {
+    const absolute = new URL("stream/", absoluteUrl(url));
+    absolute.protocol = absolute.protocol.replace("ws", "http");
+    return absolute.href;
+  }
+  function absoluteUrl(url) {
+    return new URL(url, typeof location === "undefined" ? void 0 : location.href);
   }
 
   // src/view.ts
@@ -932,6 +1163,10 @@ var UpdatePipeline = (() => {
   var PER_FRAME = 50;
   var KEEP_EVERY_MS = 5e3;
   var NOT_ALLOWED = /* @__PURE__ */ new Set([4001, 4401, 4403]);
+  function ordinaryTransport(url, implementation) {
+    const socket = webSocketTransport(socketUrl(url), implementation);
+    return withFallback(socket, eventStreamTransport(streamUrl(url)));
+  }
   var Client = class {
     #options;
     #around;
@@ -963,7 +1198,7 @@ var UpdatePipeline = (() => {
       this.#notifications = new Listeners(report);
       this.#errors = new Listeners(report);
       this.#shelf = new Shelf(options.storage, JSON.stringify([url, options.storageOwner ?? ""]));
-      const transport = options.transport ?? webSocketTransport(socketUrl(url), options.WebSocket);
+      const transport = options.transport ?? ordinaryTransport(url, options.WebSocket);
       const given = Object.entries(options).filter(([name, value]) => name in LINE_DEFAULTS && value !== void 0);
       const lineOptions = { ...LINE_DEFAULTS, ...Object.fromEntries(given) };
       this.#keeper = new LineKeeper(transport, lineOptions, this.#clock, this.#around, {

@@ -1,0 +1,268 @@
+/**
+ * The same frames by server-sent events, for who can't or may not use a WebSocket.
+ *
+ * Nothing can be sent up such a line: a change of subscriptions opens another response, from the positions that the
+ * last event gave; pings are answered here, for as long as the server's heartbeat comes; acknowledgements are not
+ * asked for; actions are refused. The server knows no projections here, so frames are cut down to them.
+ */
+
+import type { Json, SyncFrame } from "./frames.js";
+import { viewName } from "./frames.js";
+import type { Handlers, Line, Transport } from "./transport.js";
+
+/** The server's heartbeat comes every 15 s: after three of them that did not, the line is dead. */
+const SILENCE_MS = 45_000;
+
+/** What a status of HTTP says in the words of the socket; others may pass by themselves. */
+const CLOSE_CODE_OF = new Map([
+  [401, 4401],
+  [429, 4429],
+]);
+
+const FORBIDDEN = 403;
+
+interface Wanted {
+  fields: readonly string[] | null;
+  position: string | null; // "epoch:offset"
+  isConfirmed: boolean;
+}
+
+type Subscribe = {
+  channels: string[];
+  since?: { [channel: string]: { epoch: string; offset: number } };
+  fields?: { [channel: string]: string[] };
+};
+
+export function eventStreamTransport(
+  url: string,
+  fetcher: typeof fetch = (...call) => fetch(...call),
+  now: () => number = () => performance.now(),
+): Transport {
+  return { open: (handlers) => new StreamLine(url, fetcher, now, handlers) };
+}
+
+class StreamLine implements Line {
+  #wanted = new Map<string, Wanted>();
+  #questions: string[][] = []; // subscriptions that no event has answered yet
+  #response: AbortController | null = null;
+  #isDue = false;
+  #isClosed = false;
+  #heardAt: number;
+
+  constructor(
+    private readonly url: string,
+    private readonly fetcher: typeof fetch,
+    private readonly now: () => number,
+    private readonly handlers: Handlers,
+  ) {
+    this.#heardAt = now();
+    // It can't know what to ask for before the client has subscribed, so to the client it is open at once.
+    queueMicrotask(() => this.#say({ type: "connection_established" }));
+  }
+
+  send(text: string): void {
+    const frame = JSON.parse(text) as { type: string; [name: string]: unknown };
+    switch (frame.type) {
+      case "subscribe":
+        this.#subscribe(frame as unknown as Subscribe);
+        break;
+      case "unsubscribe":
+        for (const name of frame.channels as string[]) this.#wanted.delete(name);
+        this.#later(() => this.#say({ type: "unsubscription_confirmed", channels: frame.channels }));
+        this.#ask();
+        break;
+      case "ping":
+        if (this.#response === null || this.now() - this.#heardAt < SILENCE_MS) {
+          this.#later(() => this.#say({ type: "pong", timestamp: frame.timestamp }));
+        }
+        break;
+      case "agent_action": {
+        const error = { type: "error", code: "no_way_up", message: "an action needs a WebSocket, and there is none", id: frame.id };
+        this.#later(() => this.#say(error));
+        break;
+      }
+      default: // acknowledgements, which nobody asked for
+    }
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#response?.abort();
+  }
+
+  #subscribe({ channels, since = {}, fields = {} }: Subscribe): void {
+    const names = channels.filter((name) => name !== "update_pipeline.system"); // has no place in a stream
+    for (const name of names) {
+      const at = Object.hasOwn(since, name) ? since[name] : undefined;
+      this.#wanted.set(name, {
+        fields: Object.hasOwn(fields, name) ? fields[name]! : null,
+        position: at === undefined ? null : `${at.epoch}:${at.offset}`,
+        isConfirmed: false,
+      });
+    }
+    this.#questions.push(names);
+    this.#ask();
+  }
+
+  /** Asks anew, once for all that changed in this turn. */
+  #ask(): void {
+    if (this.#isDue) return;
+    this.#isDue = true;
+    this.#later(() => {
+      this.#isDue = false;
+      this.#response?.abort();
+      this.#response = null;
+      if (this.#wanted.size > 0) void this.#read(new AbortController());
+      else this.#answer(new Map());
+    });
+  }
+
+  async #read(response: AbortController): Promise<void> {
+    this.#response = response;
+    this.#heardAt = this.now();
+    const query = new URLSearchParams({ channels: [...this.#wanted.keys()].join(",") });
+    const since = [...this.#wanted].flatMap(([name, { position }]) => (position === null ? [] : [`${name}=${position}`]));
+    if (since.length > 0) query.set("since", since.join(","));
+    try {
+      const answer = await this.fetcher(`${this.url}?${query}`, { signal: response.signal, cache: "no-store" });
+      if (this.#response !== response) return;
+      if (answer.status === FORBIDDEN) {
+        this.#response = null;
+        this.#answer(new Map());
+        return;
+      }
+      if (answer.status !== 200 || answer.body === null) {
+        this.#end(CLOSE_CODE_OF.get(answer.status) ?? 1006, `HTTP ${answer.status}`);
+        return;
+      }
+      let text = "";
+      const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (this.#response !== response) return;
+        if (done) break;
+        this.#heardAt = this.now();
+        const events = (text + value).split("\n\n");
+        text = events.pop()!;
+        for (const event of events) {
+          this.#event(event);
+          if (this.#response !== response) return;
+        }
+      }
+      this.#end(1006, "the stream ended");
+    } catch (error) {
+      if (this.#response === response) this.#end(1006, String(error));
+    }
+  }
+
+  #event(text: string): void {
+    const fields = new Map<string, string>();
+    for (const line of text.split("\n")) {
+      const colon = line.indexOf(": ");
+      if (colon > 0) fields.set(line.slice(0, colon), line.slice(colon + 2));
+    }
+    const data = fields.get("data");
+    if (data === undefined) return; // a heartbeat
+    if (fields.get("event") === "close") {
+      const { code, reason } = JSON.parse(data) as { code: number; reason: string };
+      this.#end(code, reason);
+      return;
+    }
+    const id = fields.get("id");
+    if (id === undefined) {
+      this.handlers.message(data);
+      return;
+    }
+    const positions = new Map(id.split(",").map((part) => part.split("=") as [string, string]));
+    this.#answer(positions);
+    for (const [name, position] of positions) {
+      const wanted = this.#wanted.get(name);
+      // 0: nothing of it has come on this line, so the position is still the one that was asked with.
+      if (wanted !== undefined && !position.endsWith(":0")) wanted.position = position;
+    }
+    const frame = JSON.parse(data) as SyncFrame;
+    const projection = this.#wanted.get(frame.channel)?.fields ?? null;
+    if (projection === null) this.handlers.message(data);
+    else this.#say(projected(frame, projection));
+  }
+
+  /** Each event names the channels that this client is on: the answer to what was asked, and to what was withdrawn. */
+  #answer(positions: ReadonlyMap<string, string>): void {
+    const lost = [...this.#wanted].filter(([name, { isConfirmed }]) => isConfirmed && !positions.has(name));
+    for (const [name, wanted] of this.#wanted) {
+      if (positions.has(name)) wanted.isConfirmed = true;
+      else this.#wanted.delete(name);
+    }
+    const questions = this.#questions;
+    this.#questions = [];
+    for (const names of questions) {
+      this.#say({ type: "subscription_confirmed", channels: names.filter((name) => positions.has(name)) });
+    }
+    if (lost.length > 0) this.#say({ type: "unsubscription_confirmed", channels: lost.map(([name]) => name) });
+  }
+
+  #end(code: number, reason: string): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#response?.abort();
+    this.#response = null;
+    this.handlers.closed(code, reason);
+  }
+
+  #say(frame: object): void {
+    if (!this.#isClosed) this.handlers.message(JSON.stringify(frame));
+  }
+
+  #later(call: () => void): void {
+    queueMicrotask(() => {
+      if (!this.#isClosed) call();
+    });
+  }
+}
+
+/** A frame of the whole channel, as one of a projection has it. */
+function projected(frame: SyncFrame, fields: readonly string[]): SyncFrame {
+  const wanted = new Set(fields);
+  const cut = (values: { [name: string]: Json }): { [name: string]: Json } =>
+    Object.fromEntries(Object.entries(values).filter(([name]) => wanted.has(name)));
+  const each = <T>(agents: { [agentId: string]: T }, make: (agent: T) => T): { [agentId: string]: T } =>
+    Object.fromEntries(Object.entries(agents).map(([agentId, agent]) => [agentId, make(agent)]));
+  const { agents, check } = frame;
+  return {
+    ...frame,
+    view: viewName(fields),
+    ...(agents && {
+      agents: each(agents, ({ set = {}, unset = [], at }) => ({
+        set: cut(set),
+        unset: unset.filter((name) => wanted.has(name)),
+        at,
+      })),
+    }),
+    ...(check && { check: { ...check, agents: each(check.agents, cut) } }),
+  };
+}
+
+/**
+ * The first transport, or the second where the first does not work: after two lines of the first in a row that the
+ * server did not greet they take turns, and once the second has worked, after one.
+ */
+export function withFallback(first: Transport, second: Transport): Transport {
+  let patience = 2;
+  let attempts = 0; // since a server has greeted
+  return {
+    open(handlers) {
+      const isSecond = attempts >= patience && (attempts - patience) % 2 === 0;
+      attempts++;
+      return (isSecond ? second : first).open({
+        message(text) {
+          if (attempts > 0 && text.includes('"connection_id"')) {
+            attempts = 0;
+            patience = isSecond ? 1 : 2;
+          }
+          handlers.message(text);
+        },
+        closed: (code, reason) => handlers.closed(code, reason),
+      });
+    },
+  };
+}
