@@ -1,0 +1,103 @@
+"""One client's window by example; its laws are in tests/property/test_credit_laws.py."""
+
+from __future__ import annotations
+
+import pytest
+
+from django_update_pipeline.core.credit import ASK_EVERY_S, SILENT_AFTER_S, Asked, Credit
+
+ASKED = Asked("a", 7, 100.0, 2, 99.5)
+
+
+def busy(window_bytes: int = 100, window_frames: int = 10, size: int = 20) -> Credit:
+    """A window with one frame in it, whose acknowledgement is awaited."""
+    credit = Credit(window_bytes, window_frames)
+    credit.sent(size, ASKED)
+    return credit
+
+
+def test_a_new_window_has_room_and_the_first_frame_asks() -> None:
+    credit = Credit(100, 10)
+    assert (credit.asked, credit.bytes_in_flight, credit.frames_in_flight) == (None, 0, 0)
+    assert credit.has_room(10**9)
+    assert credit.must_ask(1, 0.0)
+    assert not credit.is_overdue(1e9)
+
+
+def test_what_is_sent_is_in_flight() -> None:
+    credit = busy()
+    assert credit.asked is ASKED
+    credit.sent(30, None)
+    assert (credit.bytes_in_flight, credit.frames_in_flight) == (50, 2)
+
+
+def test_the_window_may_be_filled_to_the_last_byte() -> None:
+    credit = busy()
+    assert credit.has_room(80)
+    assert not credit.has_room(81)
+    credit = busy(size=99)
+    assert credit.has_room()
+    credit.sent(1, None)
+    assert not credit.has_room()
+
+
+def test_the_window_holds_so_many_frames_and_no_more() -> None:
+    credit = busy(window_frames=2, size=1)
+    assert credit.has_room()
+    credit.sent(1, None)
+    assert not credit.has_room()
+
+
+def test_an_acknowledgement_frees_what_was_sent_up_to_the_frame_that_asked() -> None:
+    credit = Credit(100, 10)
+    credit.sent(5, None)
+    credit.sent(20, ASKED)
+    credit.sent(7, None)
+    credit.sent(3, None)
+    assert credit.acknowledged("a", 7) is ASKED
+    assert (credit.asked, credit.bytes_in_flight, credit.frames_in_flight) == (None, 10, 2)
+    credit.sent(1, Asked("a", 9, 101.0, 2, 99.5))
+    credit.sent(2, None)
+    credit.acknowledged("a", 9)
+    assert (credit.bytes_in_flight, credit.frames_in_flight) == (2, 1), (
+        "what went before is not counted again"
+    )
+
+
+@pytest.mark.parametrize(("channel", "offset"), [("b", 7), ("a", 6), ("a", 8)])
+def test_what_is_not_awaited_acknowledges_nothing(channel: str, offset: int) -> None:
+    credit = busy()
+    assert credit.acknowledged(channel, offset) is None
+    assert (credit.asked, credit.bytes_in_flight, credit.frames_in_flight) == (ASKED, 20, 1)
+    assert credit.acknowledged("a", 7) is ASKED
+    assert credit.acknowledged("a", 7) is None
+
+
+def test_half_a_window_or_a_quarter_of_a_second_makes_a_frame_ask() -> None:
+    credit = busy(window_bytes=100, window_frames=10, size=0)
+    credit.acknowledged("a", 7)
+    soon = 100.0 + ASK_EVERY_S / 2
+    assert not credit.must_ask(49, soon)
+    assert credit.must_ask(50, soon)
+    assert credit.must_ask(1, 100.0 + ASK_EVERY_S)
+    for sent in range(10):
+        assert credit.must_ask(0, soon) is (2 * (sent + 1) >= 10)
+        credit.sent(0, None)
+    assert credit.frames_in_flight == 10
+    credit = busy(window_bytes=100, size=0)
+    credit.acknowledged("a", 7)
+    credit.sent(30, None)
+    assert not credit.must_ask(19, soon)
+    assert credit.must_ask(20, soon)
+
+
+def test_while_one_is_awaited_no_other_is_asked_for() -> None:
+    assert not busy().must_ask(10**9, 1e9)
+
+
+def test_who_does_not_answer_for_long_is_overdue() -> None:
+    credit = busy()
+    assert not credit.is_overdue(100.0 + SILENT_AFTER_S)
+    assert credit.is_overdue(100.0 + SILENT_AFTER_S + 0.001)
+    credit.acknowledged("a", 7)
+    assert not credit.is_overdue(1e9)
