@@ -106,7 +106,11 @@ class ControlServer:
         self.problem = "; ".join(problems) or "no temporary folder exists"
         if not self._has_warned:
             self._has_warned = True
-            logger.warning("Management commands can't reach this process: %s", one_line(self.problem))
+            logger.warning(
+                "Management commands can't reach this process: %s; name a folder that exists and is writable in "
+                "UPDATE_PIPELINE_RUNTIME_DIR, for the commands, too",
+                one_line(self.problem),
+            )
         return False
 
     async def stop(self) -> None:

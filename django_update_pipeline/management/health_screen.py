@@ -81,7 +81,7 @@ def summary_line(server: Server) -> str:
     return (
         f"pid {server.pid}  {health['health_status']} {health['health_score']}  "
         f"breaker {metrics['circuit_breaker_state']}  {number(metrics['updates_per_second'], 1)}/s  "
-        f"waiting {number(metrics['pending'])}  p99 {milliseconds(metrics['p99_latency_ms'])}  "
+        f"waiting {number(metrics['pending'])}  p99 {milliseconds(metrics['p99_latency_ms'] or None)}  "
         f"connections {number(metrics['websocket_connections'])}  dead {number(metrics['dead_letters'])}"
     )
 

@@ -147,14 +147,18 @@ class Terminal:
         for label, cell in cells:
             self.paragraph(cell.text, first=label, indent=indent, tone=cell.tone)
 
-    def table(self, columns: Sequence[Column], rows: Iterable[Sequence[Cell | str]]) -> None:
-        """A table with a head. Columns are as wide as they must be; flexible ones give way where that is too much."""
-        cells = [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in rows]
-        texts = [[self.safe(clean(cell.text)) for cell in row] for row in cells]
-        widths = [
-            max([len(column.head), *(width_of(row[place]) for row in texts)])
-            for place, column in enumerate(columns)
-        ]
+    def table(
+        self,
+        columns: Sequence[Column],
+        rows: Iterable[Sequence[Cell | str]],
+        below: Sequence[str] | None = None,
+    ) -> None:
+        """A table with a head. Columns are as wide as they must be; flexible ones give way where that is too much.
+
+        `below`: a text for each row, whole, on lines of its own under it.
+        """
+        cells, texts = self._read(rows)
+        widths = _widths(columns, texts)
         self._narrow(columns, widths)
         self.lines.append(
             "  ".join(
@@ -162,17 +166,28 @@ class Terminal:
                 for column, width in zip(columns, widths, strict=True)
             ).rstrip()
         )
-        for row, tones in zip(texts, cells, strict=True):
+        for place, (row, tones) in enumerate(zip(texts, cells, strict=True)):
             self.lines.append(
                 "  ".join(
                     self.paint(self._padded(text, width, column.is_right), cell.tone)
                     for text, cell, column, width in zip(row, tones, columns, widths, strict=True)
                 ).rstrip()
             )
+            if below is not None:
+                self.paragraph(below[place], indent=widths[0] + 2)
+
+    def has_room_for(self, columns: Sequence[Column], rows: Iterable[Sequence[Cell | str]]) -> bool:
+        """Whether the table fits with nothing cut off."""
+        return _total(_widths(columns, self._read(rows)[1])) <= self.width
+
+    def _read(self, rows: Iterable[Sequence[Cell | str]]) -> tuple[list[list[Cell]], list[list[str]]]:
+        """The rows as cells, and as the texts that can be written."""
+        cells = [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in rows]
+        return cells, [[self.safe(clean(cell.text)) for cell in row] for row in cells]
 
     def _narrow(self, columns: Sequence[Column], widths: list[int]) -> None:
         """Takes from the widest flexible column, cell by cell, until the table fits or nothing gives way."""
-        while sum(widths) + 2 * (len(widths) - 1) > self.width:
+        while _total(widths) > self.width:
             flexible = [
                 place for place, column in enumerate(columns) if column.least and widths[place] > column.least
             ]
@@ -240,6 +255,19 @@ class Terminal:
 def number(value: float | None, places: int = 0) -> str:
     """A number with thousands separated: `12,345`, `0.4`; `-` for none."""
     return "-" if value is None else f"{value:,.{places}f}"
+
+
+def _widths(columns: Sequence[Column], texts: Sequence[Sequence[str]]) -> list[int]:
+    """What each column takes if nothing is cut off."""
+    return [
+        max([len(column.head), *(width_of(row[place]) for row in texts)])
+        for place, column in enumerate(columns)
+    ]
+
+
+def _total(widths: Sequence[int]) -> int:
+    """What columns of these widths take together, with the gaps between them."""
+    return sum(widths) + 2 * (len(widths) - 1)
 
 
 def milliseconds(value: float | None) -> str:

@@ -462,6 +462,8 @@ def test_dead_letters_are_listed_shown_replayed_and_discarded(serve: Callable[..
     assert f"pid {server.pid}: 5 kept of 5 that ever died" in out
     assert [line.split()[0] for line in out.splitlines()[2:]] == ["5", "4", "3", "2", "1"]
     assert "More: --before 4" in run("pipeline_dead_letters", "list", "--limit", "2")[1]
+    out = run("pipeline_dead_letters", "list", "--reason", "overflow")[1]
+    assert "ValueError: no such room" in out, "the cause is there, whatever the width"
     out = run("pipeline_dead_letters", "list", "--reason", "overflow", "--json")[1]
     assert [one["number"] for one in json.loads(out)["servers"][0]["letters"]] == [5]
     code, out, _ = run("pipeline_dead_letters", "show", "1")

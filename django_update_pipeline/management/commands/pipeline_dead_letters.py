@@ -223,7 +223,7 @@ def _with_pages(server: Server, servers: Servers, limit: int, asked: dict[str, A
 
 
 def show_letters(page: Terminal, server: Server) -> None:
-    """One server's dead letters as a table; the cause below each where the terminal is narrow."""
+    """One server's dead letters as a table; the causes below their rows where they don't fit beside them."""
     answer, now = server.answer, time.time()
     letters = answer["letters"]
     counts = f"{number(answer['kept'])} kept of {number(answer['total'])} that ever died"
@@ -251,17 +251,14 @@ def show_letters(page: Terminal, server: Server) -> None:
         ]
         for letter in letters
     ]
-    if page.width >= WIDE:
-        columns.append(Column("cause", least=20))
-        for row, letter in zip(rows, letters, strict=True):
-            row.append(letter["cause"])
-    page.table(columns, rows)
+    causes = [letter["cause"] for letter in letters]
+    with_causes = [[*row, cause] for row, cause in zip(rows, causes, strict=True)]
+    if page.has_room_for([*columns, Column("cause")], with_causes):
+        page.table([*columns, Column("cause")], with_causes)
+    else:  # a cause that is cut off is none: its end says what went wrong
+        page.table(columns, rows, below=causes)
     if answer["next_before"]:
         page.line(f"More: --before {answer['next_before']}")
-
-
-WIDE: Final = 100
-"""From so many columns on the cause stands in the table; else `show` tells it."""
 
 
 def _at(seconds: float) -> str:

@@ -40,7 +40,7 @@ def control_folder() -> Iterator[Finding]:
     yield Finding(
         "error",
         f"no folder can hold the socket by which commands reach a server: {'; '.join(problems)}",
-        "Make one of them writable, or name another folder in UPDATE_PIPELINE_RUNTIME_DIR (for the server, too).",
+        "Name a folder that exists and is writable in UPDATE_PIPELINE_RUNTIME_DIR (for the server, too).",
     )
 
 

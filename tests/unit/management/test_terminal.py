@@ -57,6 +57,25 @@ def test_nothing_that_a_terminal_would_obey_gets_through() -> None:
     assert r"\x1b[2J" in text
 
 
+def test_what_stands_below_a_row_is_whole_where_the_table_has_no_room_for_it() -> None:
+    columns, rows = (
+        [Column("number", is_right=True), Column("agent", least=10)],
+        [["2", "lamp"], ["1", "a" * 70]],
+    )
+    causes = ["transformer picky of plugin parts: ValueError: no room 'kitchen'", "short"]
+    with_causes = [[*row, cause] for row, cause in zip(rows, causes, strict=True)]
+    screen = page(style=no_style())
+    assert not screen.has_room_for([*columns, Column("cause")], with_causes)
+    assert screen.has_room_for(columns, rows[:1])
+    screen.table(columns, rows, below=causes)
+    assert all(width_of(line) <= 60 for line in screen.lines)
+    assert screen.lines[1] == "     2  lamp"
+    assert " ".join(line.strip() for line in screen.lines[2:4]) == causes[0]
+    assert all(line.startswith(" " * 8) for line in screen.lines[2:4])
+    assert screen.lines[4].startswith("     1  aaa")
+    assert screen.lines[5:] == ["        short"]
+
+
 @pytest.mark.parametrize("width", [40, 60, 80, 200])
 @pytest.mark.parametrize(
     "text", ["plain words " * 30, "w" * 300, "日本語の長い文 " * 20, "🌹" * 100, "ünï " * 50]
