@@ -81,6 +81,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         """Virtual seconds since the loop was made."""
         return self._jumping.now
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Waits for its threads without a timeout: they live in real time, and virtual time would jump past it."""
+        await super().shutdown_default_executor()
+
 
 class LoopClock:
     """A `Clock` that reads a loop's time: on a `VirtualTimeLoop` the pipeline's own time jumps along.

@@ -69,6 +69,7 @@ def value(found: Samples, name: str, **labels: str) -> float:
 
 
 async def test_django_prometheus_exports_the_process_s_pipeline() -> None:
+    reset_update_pipeline()  # another test's has counted
     pipeline = get_update_pipeline()
     async with pipeline:
         await pipeline.publish("lamp", data={"on": True}, priority=UpdatePriority.HIGH)
