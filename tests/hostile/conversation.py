@@ -12,9 +12,10 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from . import frames
+from . import frames, sync_frames
 from .frames import Data
-from .handshakes import ADMIN, HOST, ORIGIN, Fate, Handshake, handshake, right
+from .handshakes import ADMIN, CLASSIC, HOST, ORIGIN, SYNC, Fate, Handshake, handshake, right
+from .ledger import Admin, Classic
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,13 @@ class Conversation:
     before: tuple[Odd, ...] = ()
 
     @property
+    def protocol(self) -> type[Classic]:
+        """What is spoken in it."""
+        if self.handshake.path == ADMIN:
+            return Admin
+        return sync_frames.Sync if SYNC in self.handshake.subprotocols else Classic
+
+    @property
     def inputs(self) -> int:
         """How many hostile inputs this is: the handshake, each frame, each odd message and each disconnect."""
         return 1 + len(self.before) + sum(isinstance(step, (Say, Odd, Vanish)) for step in self.steps)
@@ -89,6 +97,8 @@ def conversation(seed: int, max_bytes: int, max_depth: int) -> Conversation:
     shake = handshake(rng) if kind in ("talk", "admin", "odd") else _let_in(rng)
     if kind == "admin":
         shake = Handshake(Fate.IN, ADMIN, (HOST, ORIGIN), who="operator")
+    if kind == "sync":
+        shake = Handshake(Fate.IN, CLASSIC, (HOST, ORIGIN), subprotocols=("update-pipeline.v9", SYNC))
     before: tuple[Odd, ...] = ()
     if kind == "early":
         before = tuple(rng.choices(_EARLY, k=rng.randrange(1, 3)))
@@ -196,6 +206,27 @@ def _admin(rng: random.Random, *limits: int) -> Iterator[Step]:
     yield Wait()
 
 
+def _sync(rng: random.Random, *limits: int) -> Iterator[Step]:
+    """Views, positions and acknowledgements, right and wrong; some do not listen for a while, some are gone."""
+    end = rng.random()
+    for _ in range(rng.randrange(1, 6)):
+        is_deaf = rng.random() < 0.2
+        if is_deaf:
+            yield Deaf(True)
+        for _ in range(rng.randrange(1, 12)):
+            yield Say(sync_frames.frame(rng))
+            if rng.random() < 0.3:
+                yield Publish(rng.randrange(1, 4))
+        if is_deaf:
+            yield Deaf(False)
+        yield Wait()
+    if end < 0.1:
+        yield Broken()
+        yield Say(sync_frames.frame(rng))
+        yield Publish()
+        yield Vanish(1006)
+
+
 def _message(**fields: object) -> tuple[tuple[str, object], ...]:
     return tuple(fields.items())
 
@@ -231,6 +262,7 @@ _MAKERS = {
     "odd": _odd,
     "admin": _admin,
     "early": _midway,
+    "sync": _sync,
 }
 _KINDS = tuple(_MAKERS)
-_WEIGHTS = (40, 1, 12, 3, 6, 12, 5, 10, 6, 3)
+_WEIGHTS = (40, 1, 12, 3, 6, 12, 5, 10, 6, 3, 20)

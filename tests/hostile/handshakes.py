@@ -39,6 +39,7 @@ class Handshake:
 HOST = (b"host", HOST_NAME.encode())
 ORIGIN = (b"origin", b"http://" + HOST_NAME.encode())
 CLASSIC, ADMIN = "/ws/updates/", "/ws/updates/admin/"
+SYNC = "update-pipeline.sync.v1"
 
 #: Paths at which nothing of ours may be found, however a proxy or server writes them.
 ODD_PATHS = (

@@ -21,7 +21,7 @@ from .campaign import Census
 from .conversation import Broken, Conversation, Deaf, Odd, Publish, Say, Vanish, Wait
 from .handshakes import ADMIN, CLASSIC, HOST, Fate, Handshake
 from .hooks import MeantToFail
-from .ledger import Admin, Classic, Find, Ledger
+from .ledger import Classic, Find, Ledger
 from .oracle import Limits
 
 ODD_ANSWERED = b""
@@ -206,7 +206,7 @@ class InProcess:
     async def converse(self, talk: Conversation) -> int:
         """Plays one conversation; raises what it finds."""
         shake = talk.handshake
-        protocol = (Admin if shake.path == ADMIN else Classic)(self._limits)
+        protocol = talk.protocol(self._limits)
         socket = Socket(self._apps.get(shake.path, self._other), self._scope(shake), Ledger(protocol))
         try:
             await self._play(talk, socket)

@@ -1,7 +1,7 @@
 """Keeps the account of one conversation: a frame said is owed one answer, a frame heard must be the protocol's.
 
-A protocol is a class: what a frame is owed, and which frames there are. `Classic` and `Admin` are the two there are;
-another wire protocol brings its own and shares the generator, the drivers and this ledger.
+A protocol is a class: what a frame is owed, and which frames there are. `Classic` and `Admin` are here, `Sync` beside
+its frames; each wire protocol shares the generator, the drivers and this ledger.
 """
 
 from __future__ import annotations
@@ -30,11 +30,13 @@ class Find(Exception):
     """Something a hostile client should not have been able to bring about."""
 
 
-def _number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """A field's check: a number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _text(value: Any) -> bool:
+def is_text(value: Any) -> bool:
+    """A field's check: a string."""
     return isinstance(value, str)
 
 
@@ -54,14 +56,14 @@ Fields = dict[str, Callable[[Any], bool]]
 ANSWERS: dict[str, Fields] = {
     "subscription_confirmed": {"channels": _texts},
     "unsubscription_confirmed": {"channels": _texts},
-    "pong": {"timestamp": _any, "server_time": _number},
-    "action_queued": {"agent_id": _text, "action": _text},
-    "error": {"message": _text, "code": _text},
+    "pong": {"timestamp": _any, "server_time": is_number},
+    "action_queued": {"agent_id": is_text, "action": is_text},
+    "error": {"message": is_text, "code": is_text},
 }
 NEWS: dict[str, Fields] = {
-    "connection_established": {"connection_id": _text, "timestamp": _number},
-    "agent_update": {"agent_id": _text, "update_type": _text, "data": _object, "timestamp": _number},
-    "system_notification": {"level": _text, "message": _text, "timestamp": _number},
+    "connection_established": {"connection_id": is_text, "timestamp": is_number},
+    "agent_update": {"agent_id": is_text, "update_type": is_text, "data": _object, "timestamp": is_number},
+    "system_notification": {"level": is_text, "message": is_text, "timestamp": is_number},
 }
 
 
@@ -81,7 +83,7 @@ class Classic:
         return oracle.read(data, self.limits)
 
 
-REPORT: Fields = {"data": _object, "timestamp": _number}
+REPORT: Fields = {"data": _object, "timestamp": is_number}
 
 
 class Admin(Classic):
@@ -93,7 +95,7 @@ class Admin(Classic):
         "error": ANSWERS["error"],
         **{command.reply: REPORT for command in COMMANDS.values()},
     }
-    news: dict[str, Fields] = {"admin_connected": {"connection_id": _text}}
+    news: dict[str, Fields] = {"admin_connected": {"connection_id": is_text}}
     live: dict[str, Fields] = dict.fromkeys((*LIVE_REPORTS, *LIVE_EVENTS), REPORT)
 
     def owed(self, data: Data) -> Verdict:
@@ -123,8 +125,8 @@ class Ledger:
 
     def said(self, data: Data) -> None:
         """A frame was sent."""
-        if self.closed is None:
-            self.owed.append((data, self.protocol.owed(data)))
+        if self.closed is None and (verdict := self.protocol.owed(data)).types:
+            self.owed.append((data, verdict))
 
     @property
     def is_settled(self) -> bool:

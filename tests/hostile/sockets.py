@@ -23,9 +23,9 @@ import psutil
 from . import framing, settings
 from .campaign import Census
 from .conversation import Broken, Conversation, Deaf, Publish, Say, Vanish, Wait
-from .handshakes import ADMIN, Fate, Handshake
+from .handshakes import Fate, Handshake
 from .hooks import MeantToFail
-from .ledger import PATIENCE_S, Admin, Classic, Find, Ledger
+from .ledger import PATIENCE_S, Classic, Find, Ledger
 from .oracle import Limits
 from .raw_socket import BINARY, CLOSE, DEFLATE, TEXT, RawSocket, encode, request, upgrade
 from .server import CENSUS
@@ -131,7 +131,7 @@ class OverSockets:
             return  # a server sends what comes first; no client can
         shake = talk.handshake
         ledger = Ledger(
-            (Admin if shake.path == ADMIN else Classic)(self._limits),
+            talk.protocol(self._limits),
             frozenset({1000, 1005, 1006, 1007, 1002}),
         )
         async with _Opened(self._port, ledger) as ws:
