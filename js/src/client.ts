@@ -102,6 +102,10 @@ export class Client {
     return this.#keeper.status;
   }
 
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
   /** The server's time in Unix seconds, estimated; null while nothing came from it. */
   get serverTime(): number | null {
     return this.#clock.at(this.#around.now());

@@ -12,17 +12,20 @@ import { Client, type ClientOptions } from "./client.js";
  * Opens a line to a socket, and keeps it open.
  *
  * `url` is a path of this site (`/ws/updates/`) or an address; null: where the page's `{% update_pipeline_js %}` says
- * that the socket is.
+ * that the socket is. The tag may also say whose page it is, which is the `storageOwner` unless options name one.
  */
-export function connect(url: string | null = null, options?: ClientOptions): Client {
-  return new Client(url ?? pageSocket(), options);
+export function connect(url: string | null = null, options: ClientOptions = {}): Client {
+  const told = typeof document === "undefined" ? {} : tagOf(document).dataset;
+  const { updatePipelineSocket: socket = "", updatePipelineOwner: owner = "" } = told as DOMStringMap;
+  const address = url ?? socket;
+  if (!address) {
+    throw new Error("no socket is named: call connect('/ws/updates/'), or put {% update_pipeline_js %} on the page");
+  }
+  return new Client(address, { storageOwner: owner, ...options });
 }
 
-function pageSocket(): string {
-  const tag = document.querySelector<HTMLElement>("script[data-update-pipeline-socket]");
-  const path = tag?.dataset.updatePipelineSocket;
-  if (!path) throw new Error("no socket is named: call connect('/ws/updates/'), or put {% update_pipeline_js %} on the page");
-  return path;
+function tagOf(page: Document): { dataset: DOMStringMap } {
+  return page.querySelector<HTMLElement>("script[data-update-pipeline-socket]") ?? { dataset: {} };
 }
 
 export type { CatchUp, StatusChange, ViewSnapshot, ViewStatus } from "./channel.js";

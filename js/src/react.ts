@@ -169,7 +169,7 @@ export function useEvents(call: (event: PipelineEvent) => void, options: Channel
     newest.current = call;
   });
   useEffect(() => {
-    if (client === null) return undefined;
+    if (client === null || client.isClosed) return undefined;
     const view = open(client, channel, wanted);
     view.onEvent((event) => newest.current(event));
     return () => view.close();
@@ -190,7 +190,8 @@ function useSubscription(
   const wanted = key(fields);
   return useCallback(
     (call) => {
-      if (client === null) return () => {};
+      // Closed: by a provider that is about to hand over another one.
+      if (client === null || client.isClosed) return () => {};
       const view = open(client, channel, wanted);
       if (agentId === null) view.subscribe(call);
       else view.subscribeAgent(agentId, call);

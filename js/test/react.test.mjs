@@ -205,6 +205,30 @@ test("a provider makes a client of its own on the page, closes it, and makes non
   assert.ok(opened[0].isClosed);
 });
 
+test("another address and another agent at once: the old client is closed, the new one is used", async () => {
+  const around = staged().around;
+  const opened = [];
+  const transport = {
+    open(handlers) {
+      const line = { sent: [], send: (text) => line.sent.push(JSON.parse(text)), close: () => (line.isClosed = true) };
+      opened.push(Object.assign(line, { handlers }));
+      return line;
+    },
+  };
+  const Agent = ({ id }) => {
+    useEvents(() => {}, { channel: id });
+    return typeof useAgent(id, undefined, { channel: id });
+  };
+  const tree = (url, id) => h(UpdatePipelineProvider, { url, options: { transport, surroundings: around } }, h(Agent, { id }));
+  const root = createRoot(document.createElement("div"));
+  await act(async () => root.render(tree("ws://x/", "a")));
+  await act(async () => root.render(tree("ws://y/", "b")));
+  assert.deepEqual(opened.map(({ isClosed }) => isClosed === true), [true, false]);
+  await act(async () => opened[1].handlers.message('{"type":"connection_established","timestamp":1}'));
+  assert.deepEqual(opened[1].sent.filter(({ type }) => type === "subscribe").map(({ channels }) => channels), [["b"]]);
+  await act(async () => root.unmount());
+});
+
 test("without a provider the hooks say what is missing", () => {
   assert.throws(() => renderToString(h(() => useChannel().status)), /UpdatePipelineProvider/);
 });

@@ -32,7 +32,8 @@ if not settings.configured:
     )
 
 PAGE = """{% load static update_pipeline %}<!doctype html><html lang="en"><head><title>Villa</title>
-{% update_pipeline_js %}<script src="{% static 'page.js' %}" defer></script></head><body><p id="out"></p></body></html>
+{% update_pipeline_js owner="eve" %}
+<script src="{% static 'page.js' %}" defer></script></head><body><p id="out"></p></body></html>
 """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,8 @@ def test_a_page_is_live_through_a_reload_and_a_killed_server(served: Site, chrom
         shows(30, "mood 1")
         assert page.evaluate("window.first") == "30", "what was kept is there before the server said anything"
         assert page.evaluate("window.resets") == [False], "a reload is a resume"
+        (key,) = page.evaluate("Object.keys(sessionStorage)")
+        assert re.search(r'\\"[0-9a-f]{16}\\"', key), "it belongs to the page's owner"
 
         served.kill()
         body.to_have_attribute("data-status", "stale", timeout=30_000)

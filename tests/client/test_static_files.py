@@ -65,3 +65,13 @@ def test_the_tag_believes_the_application_that_the_request_came_through() -> Non
 def test_a_nonce_is_passed_on() -> None:
     assert ' nonce="n&quot;1" defer' in rendered("{% update_pipeline_js nonce=csp_nonce %}", csp_nonce='n"1')
     assert "nonce" not in rendered("{% update_pipeline_js nonce=csp_nonce %}")
+
+
+def test_the_owner_is_told_as_a_digest() -> None:
+    tags = [rendered("{% update_pipeline_js owner=pk %}", pk=pk) for pk in (4711, 4711, 4712, 0)]
+    owners = [re.findall(r' data-update-pipeline-owner="([0-9a-f]{16})"', tag) for tag in tags]
+    assert owners[0] == owners[1]
+    assert len({tuple(one) for one in owners}) == 3
+    assert "4711" not in tags[0]
+    for nobody in (None, ""):
+        assert "owner" not in rendered("{% update_pipeline_js owner=pk %}", pk=nobody)

@@ -1214,6 +1214,9 @@ var UpdatePipeline = (() => {
     get status() {
       return this.#keeper.status;
     }
+    get isClosed() {
+      return this.#isClosed;
+    }
     /** The server's time in Unix seconds, estimated; null while nothing came from it. */
     get serverTime() {
       return this.#clock.at(this.#around.now());
@@ -1444,14 +1447,17 @@ var UpdatePipeline = (() => {
   };
 
   // src/index.ts
-  function connect(url = null, options) {
-    return new Client(url ?? pageSocket(), options);
+  function connect(url = null, options = {}) {
+    const told = typeof document === "undefined" ? {} : tagOf(document).dataset;
+    const { updatePipelineSocket: socket = "", updatePipelineOwner: owner = "" } = told;
+    const address = url ?? socket;
+    if (!address) {
+      throw new Error("no socket is named: call connect('/ws/updates/'), or put {% update_pipeline_js %} on the page");
+    }
+    return new Client(address, { storageOwner: owner, ...options });
   }
-  function pageSocket() {
-    const tag = document.querySelector("script[data-update-pipeline-socket]");
-    const path = tag?.dataset.updatePipelineSocket;
-    if (!path) throw new Error("no socket is named: call connect('/ws/updates/'), or put {% update_pipeline_js %} on the page");
-    return path;
+  function tagOf(page) {
+    return page.querySelector("script[data-update-pipeline-socket]") ?? { dataset: {} };
   }
   return __toCommonJS(index_exports);
 })();
