@@ -31,7 +31,7 @@ class Asked(NamedTuple):
 class Credit:
     """One socket's window.
 
-    Law K1: what is unacknowledged is at most the window and one frame.
+    Law K1: what is unacknowledged is at most the window and one frame, where each frame sent had room.
     Law K2: at most one acknowledgement is awaited at a time; what is not awaited acknowledges nothing.
     Law K3: a client that acknowledges what it is asked for is never without room for ever.
 

@@ -37,11 +37,13 @@ class Turn:
     since: int  # parts tell what changed above it
     is_snapshot: bool  # from nothing: all state, no events
     is_owed: bool  # it ends with a frame that moves the position, if only to say that nothing is left
+    event_count: int = 0  # how many events the channel ever had at the pass's target: the ring forgets
     reset_told: bool = False
     removals_told: bool = False
     has_parts: bool = False
     is_done: bool = False  # its position has reached the target
     cursor: int = 0  # the creation offset of the agent sent last
+    limit: int = 0  # agents created up to here have a turn: those that were there when removals were told
     few: list[AgentState] | None = None  # agents still to be told, last first, where they are few
 
 
@@ -141,6 +143,8 @@ class SyncSession:
         self.views = tuple(turn.view for turn in ordered)
         self.positions = tuple(turn.since for turn in ordered)
         head = self.store.head
+        for turn in ordered:
+            turn.event_count = self.store.channel(turn.view.channel).event_count
         self.catch_up = Pass(head, ordered, urgent=head)
 
     # telling
@@ -209,17 +213,22 @@ class SyncSession:
         channel = self.store.channel(turn.view.channel)
         if turn.since < channel.floor and not turn.is_snapshot:
             # Tombstones that this position needs are gone: the view starts afresh.
-            catch_up.turns[place] = turn = Turn(turn.view, 0, True, True)
+            catch_up.turns[place] = turn = Turn(turn.view, 0, True, True, turn.event_count)
             self.positions = (*self.positions[:place], 0, *self.positions[place + 1 :])
         builder = FrameBuilder(turn.view)
         if not turn.removals_told:
             turn.removals_told = True
+            turn.limit = self.store.head
             if not turn.is_snapshot:
-                builder.remove(channel.removed_since(turn.since))
+                # One that is back is told with its state, in one frame: what was shown of it already must not go away.
+                gone = channel.removed_since(turn.since)
+                builder.remove(agent_id for agent_id in gone if agent_id not in channel.agents)
                 few = channel.agents_changed_since(turn.since, MAX_LISTED_AGENTS)
                 turn.few = None if few is None else few[::-1]
-        for looked_at, agent in enumerate(self._rest(turn, channel, catch_up.target), 1):
+        for looked_at, agent in enumerate(self._rest(turn, channel), 1):
             if agent.changed > turn.since:
+                if self._is_told_anew(turn, channel, agent.agent_id, catch_up.target):
+                    builder.remove((agent.agent_id,))
                 builder.change(agent, turn.since)
             if builder.size > PART_CHARS or looked_at >= MAX_LOOKED_AT_AGENTS:
                 self._part(catch_up, place, builder)
@@ -242,6 +251,17 @@ class SyncSession:
         elif not builder.is_empty:
             self._part(catch_up, place, builder)
 
+    @staticmethod
+    def _is_told_anew(turn: Turn, channel: ChannelStore, agent_id: str, target: int) -> bool:
+        """Whether what the client may know of an agent has to go before the agent is told, whole.
+
+        In a snapshot it may know some from an urgent part: what changed above the target, of which tombstones may be
+        gone.
+        """
+        if turn.is_snapshot and channel.floor > target:
+            return True
+        return channel.removed.get(agent_id, 0) > (target if turn.is_snapshot else turn.since)
+
     def _is_alone(self, catch_up: Pass, turn: Turn) -> bool:
         """Whether no other view has anything to tell in this pass."""
         return all(
@@ -252,7 +272,7 @@ class SyncSession:
         )
 
     @staticmethod
-    def _rest(turn: Turn, channel: ChannelStore, target: int) -> Iterator[AgentState]:
+    def _rest(turn: Turn, channel: ChannelStore) -> Iterator[AgentState]:
         """Agents of a view that are still to be looked at, each as it is when its turn comes."""
         if turn.few is not None:
             while turn.few:
@@ -260,7 +280,7 @@ class SyncSession:
                 if channel.agents.get(agent.agent_id) is agent:
                     yield agent
             return
-        for agent in channel.scan(turn.cursor, target):
+        for agent in channel.scan(turn.cursor, turn.limit):
             turn.cursor = agent.created
             yield agent
 
@@ -297,9 +317,9 @@ class SyncSession:
         for place, turn in enumerate(catch_up.turns if wanted else ()):
             channel = self.store.channel(turn.view.channel)
             at = self.positions[place]
-            if at < channel.floor and not turn.is_snapshot:
-                continue  # it is about to start afresh
             before = catch_up.target if turn.is_snapshot else at
+            if before < channel.floor:
+                return  # removals are not known any more, and no event may come before one, in whatever view
             builder = builders[place] = FrameBuilder(turn.view)
             builder.remove([one for one in wanted if channel.removed.get(one, 0) > before])
             for agent_id in wanted:
@@ -379,12 +399,13 @@ class SyncSession:
         turn = catch_up.turns[place]
         is_reset = turn.is_snapshot and not turn.reset_told and not turn.is_done
         turn.reset_told |= is_reset
+        channel = self.store.channel(turn.view.channel)
         frame = builder.build(
             self.store.epoch,
             self.positions[place],
             to,
             self.renderer.time(),
-            self.store.channel(turn.view.channel).events_until(to),
+            turn.event_count if is_last else channel.events_until(to),
             reset=is_reset,
             more=more,
             urgent=is_urgent,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from .credit import Asked, Credit
 from .sync_frames import ACK, SyncFrame, View
 from .sync_live import Positions, SyncLive, SyncRenderer
-from .sync_session import SyncSession
+from .sync_session import PART_CHARS, SyncSession
 
 
 class SyncStream(SyncSession):
@@ -42,8 +42,10 @@ class SyncStream(SyncSession):
         return self.views
 
     def has_room(self) -> bool:
-        """Whether the client may be sent more."""
-        return self.credit.has_room()
+        """Whether the client may be sent more: how much the next frame is, is known once it is made, so a part's size
+        is left for it.
+        """
+        return self.credit.has_room(min(PART_CHARS, self.credit.window_bytes // 4))
 
     def at_once(self, live: SyncLive) -> bool | None:
         """Whether all of these frames may be written in one piece: None if not, else whether the last one asks."""

@@ -194,6 +194,8 @@ class Boundary:
             await asyncio.wait((task,), timeout=timeout_s)
         except asyncio.CancelledError:
             await self._end(task)
+            if task.done() and inspect.iscoroutine(waiting):
+                waiting.close()  # it had not even begun
             raise
         if not task.done():
             await self._end(task)

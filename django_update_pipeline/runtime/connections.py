@@ -419,13 +419,13 @@ class WebSocketManager:
         for _ in range(3):
             if not self.connections:
                 break
-            await self._close_those_there(set(self.connections.values()))
+            await self._close_those_there(list(self.connections.values()))
         for connection in self.connections.values():  # whoever still opens some is not waited for
             if connection.task is not None:
                 connection.task.cancel()
         self.forget_all()
 
-    async def _close_those_there(self, connections: set[Connection]) -> None:
+    async def _close_those_there(self, connections: list[Connection]) -> None:
         tasks = []
         for connection in connections:
             connection.close(SERVER_STOPPING)

@@ -36,9 +36,10 @@ class Mirror:
     def apply(self, frame: Frame) -> bool:
         """Applies a frame. False: it begins after this position, so subscribe again with `since()`."""
         if frame.get("reset"):
+            if frame["epoch"] != self.epoch:
+                self._urgent.clear()  # else what came before its turn came, whatever the rest was
             self.epoch, self.position = frame["epoch"], 0
             self.agents.clear()
-            self._urgent.clear()
             self._event_count = None
         elif frame["epoch"] != self.epoch or frame["from"] > self.position:
             return False

@@ -81,6 +81,7 @@ export class Mirror {
   apply(frame: SyncFrame): Applied | null {
     if (frame.reset) {
       this.#forget();
+      if (frame.epoch !== this.epoch) this.#urgent.clear(); // else what came before its turn came
       this.epoch = frame.epoch;
       this.#gathered = this.#shown.size > 0 ? new Map() : null;
     } else if (frame.epoch !== this.epoch || frame.from > this.position) {
@@ -110,6 +111,7 @@ export class Mirror {
   clear(): Set<string> {
     const gone = new Set(this.#shown.keys());
     this.#forget();
+    this.#urgent.clear();
     this.epoch = "";
     this.isLive = false;
     this.#shown.clear();
@@ -146,7 +148,6 @@ export class Mirror {
   #forget(): void {
     this.position = 0;
     this.#eventCount = null;
-    this.#urgent.clear();
   }
 
   #applyState(frame: SyncFrame, before: Before): void {

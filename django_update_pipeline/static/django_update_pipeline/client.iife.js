@@ -222,6 +222,7 @@ var UpdatePipeline = (() => {
     apply(frame) {
       if (frame.reset) {
         this.#forget();
+        if (frame.epoch !== this.epoch) this.#urgent.clear();
         this.epoch = frame.epoch;
         this.#gathered = this.#shown.size > 0 ? /* @__PURE__ */ new Map() : null;
       } else if (frame.epoch !== this.epoch || frame.from > this.position) {
@@ -250,6 +251,7 @@ var UpdatePipeline = (() => {
     clear() {
       const gone = new Set(this.#shown.keys());
       this.#forget();
+      this.#urgent.clear();
       this.epoch = "";
       this.isLive = false;
       this.#shown.clear();
@@ -283,7 +285,6 @@ var UpdatePipeline = (() => {
     #forget() {
       this.position = 0;
       this.#eventCount = null;
-      this.#urgent.clear();
     }
     #applyState(frame, before) {
       const agents = this.#gathered ?? this.#shown;

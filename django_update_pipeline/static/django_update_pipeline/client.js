@@ -184,6 +184,7 @@ var Mirror = class {
   apply(frame) {
     if (frame.reset) {
       this.#forget();
+      if (frame.epoch !== this.epoch) this.#urgent.clear();
       this.epoch = frame.epoch;
       this.#gathered = this.#shown.size > 0 ? /* @__PURE__ */ new Map() : null;
     } else if (frame.epoch !== this.epoch || frame.from > this.position) {
@@ -212,6 +213,7 @@ var Mirror = class {
   clear() {
     const gone = new Set(this.#shown.keys());
     this.#forget();
+    this.#urgent.clear();
     this.epoch = "";
     this.isLive = false;
     this.#shown.clear();
@@ -245,7 +247,6 @@ var Mirror = class {
   #forget() {
     this.position = 0;
     this.#eventCount = null;
-    this.#urgent.clear();
   }
   #applyState(frame, before) {
     const agents = this.#gathered ?? this.#shown;
