@@ -17,6 +17,7 @@ from django.core.asgi import get_asgi_application  # noqa: E402
 
 from django_update_pipeline import service  # noqa: E402
 from django_update_pipeline.routing import with_update_pipeline  # noqa: E402
+from tests.hostile.census import CENSUS  # noqa: E402
 
 # Our own errors are single lines without a traceback: told apart from a server's by what they begin with.
 _handler = logging.StreamHandler()
@@ -24,7 +25,6 @@ _handler.setFormatter(logging.Formatter("django_update_pipeline %(levelname)s %(
 logging.getLogger("django_update_pipeline").addHandler(_handler)
 logging.getLogger("django_update_pipeline").propagate = False
 
-CENSUS = "/hostile/census/"
 _inner = with_update_pipeline(get_asgi_application())
 _ticker: asyncio.Task[None] | None = None
 

@@ -22,13 +22,13 @@ import psutil
 
 from . import framing, settings
 from .campaign import Census
+from .census import CENSUS
 from .conversation import Broken, Conversation, Deaf, Publish, Say, Vanish, Wait
 from .handshakes import Fate, Handshake
 from .hooks import MeantToFail
 from .ledger import PATIENCE_S, Classic, Find, Ledger
 from .oracle import Limits
 from .raw_socket import BINARY, CLOSE, DEFLATE, TEXT, RawSocket, encode, request, upgrade
-from .server import CENSUS
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Attacks on framing and on HTTP that go with each conversation.
