@@ -82,10 +82,12 @@ Look = Callable[[Sequence[Any]], Awaitable[Sequence[Standing | None]]]
 
 
 class _Entry:
+    """One socket's place here. The queue may hold it long after the socket left, so it lets go of it then."""
+
     __slots__ = ("confirmed_at", "due_at", "socket")
 
     def __init__(self, socket: Watched, now: float) -> None:
-        self.socket = socket
+        self.socket: Watched | None = socket
         self.confirmed_at = now
         self.due_at = math.inf
 
@@ -182,16 +184,20 @@ class Watch:
 
     def leave(self, socket: Watched) -> None:
         """Watches it no more."""
-        if self._entries.pop(socket, None) is None:
+        entry = self._entries.pop(socket, None)
+        if entry is None:
             return
+        entry.socket = None
         identity = socket.client.identity
         for key in () if identity is None else identity.keys:
             self._by_key[key].discard(socket)
             if not self._by_key[key]:
                 del self._by_key[key]
-        if not self._entries and self._task is not None:
-            self._task.cancel()
-            self._task = None
+        if not self._entries:
+            self._queue.clear()
+            if self._task is not None:
+                self._task.cancel()
+                self._task = None
 
     def suspect(self, socket: Watched, delay_s: float = 0.0) -> None:
         """Looks at this one soon."""
@@ -239,7 +245,7 @@ class Watch:
         due: list[_Entry] = []
         while self._queue and self._queue[0][0] <= now and len(due) < BATCH:
             at, _, entry = heapq.heappop(self._queue)
-            if entry.due_at == at and self._entries.get(entry.socket) is entry:
+            if entry.due_at == at and entry.socket is not None:
                 entry.due_at = math.inf
                 due.append(entry)
         return due
@@ -268,8 +274,13 @@ class Watch:
             await asyncio.sleep(GATHER_S)
 
     async def _look_at(self, entries: list[_Entry]) -> None:
-        known = [entry for entry in entries if entry.socket.client.identity is not None]
-        standings = await self._find([entry.socket.client.identity for entry in known]) if known else []
+        identities = {
+            entry: entry.socket.client.identity
+            for entry in entries
+            if entry.socket is not None and entry.socket.client.identity is not None
+        }
+        known = list(identities)
+        standings = await self._find(list(identities.values())) if known else []
         found = dict(zip(known, standings, strict=True))
         await asyncio.gather(*(self._settle(entry, entry in found, found.get(entry)) for entry in entries))
 
@@ -285,8 +296,10 @@ class Watch:
             return [None] * len(identities)
 
     def _judge(self, entry: _Entry, standing: Standing) -> bool:
-        """What a look means for a socket: False ends it."""
+        """What a look means for a socket: False ends it, or it has left meanwhile."""
         socket = entry.socket
+        if socket is None:
+            return False
         if standing.user is None:
             self.leave(socket)
             socket.end(SESSION_ENDED)
@@ -301,6 +314,8 @@ class Watch:
 
     async def _settle(self, entry: _Entry, is_known: bool, standing: Standing | None) -> None:
         socket = entry.socket
+        if socket is None:  # it left while it was looked at
+            return
         is_overdue = self._monotonic() - entry.confirmed_at > self._recheck_s
         if is_known and standing is None:
             if is_overdue:
@@ -311,7 +326,10 @@ class Watch:
             return
         if standing is not None and not self._judge(entry, standing):
             return
-        if await socket.narrow(is_overdue=is_overdue):
+        is_narrowed = await socket.narrow(is_overdue=is_overdue)
+        if entry.socket is None:
+            return
+        if is_narrowed:
             entry.confirmed_at = self._monotonic()
             self._schedule(entry, entry.confirmed_at + self._pause())
         else:
