@@ -67,6 +67,7 @@ class Program:
             assert self.process.wait(10) == 0
         finally:
             self.process.kill()
+            self.process.wait(10)
             self.reader.join(10)
             self.process.stdout.close()
 
