@@ -33,7 +33,7 @@ from ..exceptions import ActionRefused
 from .complaints import complain
 from .connections import Connection
 from .feed import Session
-from .unsent import bound_unsent
+from .unsent import bound_unsent, cut_if_stuck
 
 if TYPE_CHECKING:
     from .pipeline import UpdatePipeline
@@ -126,7 +126,7 @@ class Socket:
             logger.debug("a socket could not be accepted: %r", error)
             return
         bound_unsent(send, limits.unsent_bytes)
-
+        self._send = send
         reader = asyncio.current_task()
 
         async def close(code: CloseCode) -> None:
@@ -164,7 +164,9 @@ class Socket:
         return {"type": "websocket.disconnect"}
 
     async def _gone(self, receive: Receive) -> None:
-        """Waits until a close is written and answered. Who does not answer is cut by the server on our return."""
+        """Waits until a close is written and answered. Who does not answer is cut by the server on our return, and by
+        us if it does not even read: a server would wait for it.
+        """
         if self.connection.task is not None:
             await asyncio.wait([self.connection.task])  # bounded by `close_timeout_s`
         try:
@@ -172,7 +174,7 @@ class Socket:
                 while (await receive())["type"] != "websocket.disconnect":
                     pass
         except TimeoutError:
-            pass
+            cut_if_stuck(self._send)
 
     async def _read(self, receive: Receive) -> None:
         connection = self.connection

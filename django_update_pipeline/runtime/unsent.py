@@ -39,5 +39,11 @@ def cut(send: object) -> bool:
     return True
 
 
+def cut_if_stuck(send: object) -> bool:
+    """As `cut`, if something is unsent that the client does not take."""
+    transport = _transport(send)
+    return bool(getattr(transport, "get_write_buffer_size", int)()) and cut(send)
+
+
 def _transport(send: object) -> Any:
     return getattr(getattr(send, "__self__", None), "transport", None)

@@ -12,6 +12,7 @@ from django.core.asgi import get_asgi_application
 from django_update_pipeline.core.codes import CLOSED_BY_OPERATOR
 from django_update_pipeline.routing import with_update_pipeline
 
+from .asgi import AsgiSocket
 from .test_event_stream import Response
 
 
@@ -50,6 +51,52 @@ async def test_a_stream_that_is_not_read_can_be_closed(app: Any, pipeline: Any) 
     (connection,) = line.websocket_manager.connections.values()
     connection.close(CLOSED_BY_OPERATOR)
     await gives_its_place_back(line, response)
+
+
+class Transport:
+    """A server's connection, with so much that its client does not take."""
+
+    def __init__(self, unsent: int) -> None:
+        self.unsent, self.is_cut = unsent, False
+
+    def get_extra_info(self, name: str) -> None:
+        return None
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
+
+    def abort(self) -> None:
+        self.is_cut = True
+
+
+async def test_the_connection_of_a_stream_that_is_not_read_is_cut(app: Any, pipeline: Any) -> None:
+    """A server would wait until what it holds is taken, and hold the descriptor as long."""
+    line = pipeline(CONNECTIONS={"close_timeout_s": 0.1})
+    response = Unread(app)
+    transport = response.transport = Transport(1)  # type: ignore[attr-defined]
+    await response.open()
+    (connection,) = line.websocket_manager.connections.values()
+    connection.close(CLOSED_BY_OPERATOR)
+    await gives_its_place_back(line, response)
+    assert transport.is_cut
+
+
+@pytest.mark.parametrize("unsent", [0, 1])
+async def test_a_socket_that_does_not_answer_its_close_is_cut_if_it_is_not_read(
+    app: Any, pipeline: Any, unsent: int
+) -> None:
+    """One that reads, and is slow to answer, is left to the server: the close is on its way."""
+    line = pipeline(CONNECTIONS={"close_timeout_s": 0.1})
+    socket = AsgiSocket(app)
+    transport = socket.transport = Transport(unsent)  # type: ignore[attr-defined]
+    assert await socket.connect()
+    (connection,) = line.websocket_manager.connections.values()
+    connection.close(CLOSED_BY_OPERATOR)
+    assert socket.task is not None
+    async with asyncio.timeout(10):
+        await socket.task
+    assert transport.is_cut is bool(unsent)
+    assert line.websocket_manager.admission.count == 0
 
 
 @pytest.mark.parametrize(
