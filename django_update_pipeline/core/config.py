@@ -123,8 +123,9 @@ class ContainmentConfig(_Section, frozen=True):
     """When a plugin's part is switched off.
 
     After `max_failures` in a row (10; 0 for never), or when it blocked the event loop `max_blocks` times (3; 0 for
-    never) for longer than `max_block_s`. A transformer or load that is off is tried again each `retry_after_s`
-    (0 for never), because updates wait for it; one that blocked is not.
+    never) for longer than `max_block_s`; ten minutes without a block and the earlier ones are forgotten. A
+    transformer or load that is off is tried again each `retry_after_s` (0 for never), because updates wait for it; one
+    that blocked is not.
     """
 
     max_failures: Annotated[int, Meta(ge=0)] = 10

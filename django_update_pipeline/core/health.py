@@ -25,6 +25,8 @@ P99_LIMITS_MS: Final[Mapping[str, float]] = MappingProxyType(
     {"critical": 50.0, "high": 50.0, "normal": 100.0, "low": 500.0}
 )
 """The latency classes' promises at p99, in milliseconds from acceptance to the last socket."""
+MIN_P99_COUNT: Final = 100
+"""Of fewer updates the 99th percentile is the slowest one, and one late update is no trouble: it is left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class HealthInput:
         breaker_retry_after_s: seconds until the breaker lets a call through; None while it is held open.
         transport: the transport's name.
         success_ratio: successful over all settled updates, 0 to 1; None while nothing has settled.
-        p99_latency_ms: by priority's label; 0 where nothing was measured.
+        p99_latency_ms: by priority's label, of at least ``MIN_P99_COUNT`` updates.
         queue_fill_ratio: what waits over its bound, 0 to 1 (the fullest of all bounds).
         queue_limit: the name of that bound in the settings.
         dead_letter_count: dead letters that are kept.

@@ -99,8 +99,10 @@ def _breaker(state: Mapping[str, Any]) -> Cell:
 
 
 def _updates(metrics: Mapping[str, Any]) -> str:
+    settled = metrics["successful_updates"] + metrics["failed_updates"]
+    succeed = f"{100 * metrics['success_rate']:.2f} % succeed" if settled else "none settled yet"
     return (
-        f"{number(metrics['updates_per_second'], 1)} a second, {100 * metrics['success_rate']:.2f} % succeed, "
+        f"{number(metrics['updates_per_second'], 1)} a second, {succeed}, "
         f"last batch {number(metrics['last_batch_size'])} in {milliseconds(metrics['last_batch_duration_ms'])}"
     )
 

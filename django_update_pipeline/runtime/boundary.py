@@ -34,6 +34,10 @@ _T = TypeVar("_T")
 #: What `enter` returns and `leave` takes back: the thread, what had it before, and when this call began.
 Token = tuple[int, tuple[Any, float] | None, float]
 
+#: A part that has not blocked the loop for so long is taken to be well: what it did before counts no more. A machine
+#: that was overloaded now and then must not switch a good part off in the course of a year.
+BLOCK_FORGOTTEN_S = 600.0
+
 #: A cancelled call may take so long to clean up before it is left behind.
 GRACE_S: Final = 0.1
 
@@ -69,6 +73,7 @@ class Boundary:
         "_repeats",
         "_stuck",
         "_subjects",
+        "_blocked_at",
         "block_count",
         "failure_count",
         "failures_in_row",
@@ -101,7 +106,8 @@ class Boundary:
         self.max_stuck = MAX_STUCK
         self.failure_count = 0
         self.failures_in_row = 0
-        self.block_count = 0  # since it was switched on
+        self.block_count = 0  # since it was switched on, or had been well for so long
+        self._blocked_at = -BLOCK_FORGOTTEN_S
         self.longest_block_s = 0.0
         self.last_error = ""
         self.is_off = False
@@ -290,6 +296,10 @@ class Boundary:
     def _blocked(self, took: float) -> None:
         if threading.get_ident() != self._containment.loop_thread:
             return  # it held up its own caller only
+        now = self._containment.blame.monotonic()
+        if now - self._blocked_at > BLOCK_FORGOTTEN_S:
+            self.block_count = 0
+        self._blocked_at = now
         self.block_count += 1
         self.longest_block_s = max(self.longest_block_s, took)
         limits = self._containment.config

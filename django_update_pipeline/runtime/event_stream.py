@@ -103,7 +103,11 @@ class NumberedStream(SyncStream):
     def _event(self, frame: SyncFrame) -> str:
         self._told[frame.view.channel] = frame.to
         epoch = self.store.epoch
-        ids = ",".join(f"{view.channel}={epoch}:{self._told.get(view.channel, 0)}" for view in self.views)
+        # Of a channel that was told nothing yet: the position it came back with.
+        ids = ",".join(
+            f"{view.channel}={epoch}:{self._told.get(view.channel, at)}"
+            for view, at in zip(self.views, self.positions, strict=True)
+        )
         return f"id: {ids}\ndata: {frame.text}\n\n"
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..core import account as terms
 from ..core.circuit_breaker import CircuitState
-from ..core.health import HealthInput, PluginCheck, score, unready
+from ..core.health import MIN_P99_COUNT, HealthInput, PluginCheck, score, unready
 from ..core.histogram import LatencyHistogram, LatencyRecorder
 from ..core.messages import PRIORITIES, UpdateMessage
 from ..core.names import one_line
@@ -178,7 +178,11 @@ class Monitor:
                 breaker_retry_after_s=breaker.get("retry_after_s", 0.0),
                 transport=pipeline.transport.name,
                 success_ratio=account["delivered"] / settled if settled else None,
-                p99_latency_ms={label: row["p99_latency_ms"] for label, row in by_priority.items()},
+                p99_latency_ms={
+                    label: row["p99_latency_ms"]
+                    for label, row in by_priority.items()
+                    if row["count"] >= MIN_P99_COUNT
+                },
                 queue_fill_ratio=fill[fullest],
                 queue_limit=fullest,
                 dead_letter_count=len(pipeline.dead_letters),

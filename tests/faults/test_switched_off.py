@@ -15,6 +15,7 @@ from django_update_pipeline.assembly import build_pipeline
 from django_update_pipeline.core.commands import CommandError, checked_params
 from django_update_pipeline.core.config import config_from_mapping
 from django_update_pipeline.exceptions import PluginError
+from django_update_pipeline.runtime.boundary import BLOCK_FORGOTTEN_S
 from django_update_pipeline.runtime.operations import carry_out
 from django_update_pipeline.testing import FaultyTransport, LoopClock, in_virtual_time
 
@@ -494,6 +495,27 @@ async def test_in_another_thread_a_part_blocks_its_own_caller_only() -> None:
             await pipeline.publish("a", "said", {})
         assert boundary.block_count == 0
         assert not boundary.is_off
+
+
+@in_virtual_time
+async def test_blocks_long_ago_count_no_more() -> None:
+    """A machine that is overloaded now and then switches no good part off in the course of a year."""
+    clock = BlockedClock()
+
+    class Router:
+        def route(self, agent_id: str, update_type: str) -> None:
+            clock.block(5.0)
+
+    pipeline, _ = made(clock, router=Router())
+    async with pipeline:
+        boundary = next(one for one in pipeline.containment.boundaries() if one.kind.name == "router")
+        for _ in range(3):
+            await pipeline.publish("a", "said", {})
+            assert (boundary.block_count, boundary.is_off) == (1, False)
+            clock.block(BLOCK_FORGOTTEN_S)
+        await pipeline.publish("a", "said", {})
+        await pipeline.publish("a", "said", {})
+        assert boundary.is_off
 
 
 # switching on
