@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import json
 import logging
@@ -27,6 +28,7 @@ logging.getLogger("django_update_pipeline").propagate = False
 
 _inner = with_update_pipeline(get_asgi_application())
 _ticker: asyncio.Task[None] | None = None
+_libc = ctypes.CDLL(None)
 
 
 async def _tick() -> None:
@@ -48,6 +50,8 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
         await _inner(scope, receive, send)
         return
     gc.collect()
+    if hasattr(_libc, "malloc_trim"):
+        _libc.malloc_trim(0)  # what the allocator merely keeps is no leak
     manager = service.get_update_pipeline().websocket_manager
     body = json.dumps(
         {

@@ -135,6 +135,20 @@ async def test_the_last_event_id_resumes(app: Any, pipeline: Any, how: str) -> N
     await second.close()
 
 
+async def test_an_id_names_what_each_channel_came_back_with(app: Any, pipeline: Any) -> None:
+    """Also a channel that was told nothing on this response: cut again, it would else begin afresh."""
+    line = pipeline(OPEN_CHANNELS=["news"])
+    await line.start()
+    await line.publish("lamp", data={"on": True}, channels=["news", "updates"])
+    epoch = line.store.epoch
+    last = f"news={epoch}:1,updates={epoch}:1".encode()
+    response = Response(app, b"channels=news,updates", (b"last-event-id", last))
+    await response.open()
+    await response.until(lambda: len(response.sync()) == 2)
+    assert {frame["id"] for frame in response.sync()} == {last.decode()}
+    await response.close()
+
+
 @pytest.mark.parametrize(
     "last", [b"", b"nonsense", b"updates=other:1", b"updates=x:99999999999999999999", b"\xff,,=:"]
 )
