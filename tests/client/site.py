@@ -15,6 +15,9 @@ from django.urls import path
 
 from django_update_pipeline import ActionRefused, UpdatePriority, get_update_pipeline, hookimpl
 from django_update_pipeline.core.codes import CLOSED_BY_OPERATOR
+from tests.docs.markdown import ROOT, blocks
+
+README = ROOT / "README.md"
 
 if not settings.configured:
     settings.configure(
@@ -65,6 +68,14 @@ def page(request: HttpRequest) -> HttpResponse:
     return answer
 
 
+def readme(request: HttpRequest) -> HttpResponse:
+    """The README's snippet in a page, with a `render` that says what it is given."""
+    (snippet,) = [block.code for block in blocks(README, "html")]
+    render = "<script>function render(agents, status) { out.textContent = status + agents.size; }</script>"
+    text = f'<!doctype html><p id="out"></p>{render}{snippet}'
+    return HttpResponse(engines["django"].from_string(text).render({}, request))
+
+
 async def do(request: HttpRequest, what: str) -> HttpResponse:
     """Has something happen in the server's process."""
     pipeline = get_update_pipeline()
@@ -90,7 +101,7 @@ async def do(request: HttpRequest, what: str) -> HttpResponse:
     return HttpResponse("ok")
 
 
-urlpatterns = [path("", page), path("do/<str:what>/", do)]
+urlpatterns = [path("", page), path("readme/", readme), path("do/<str:what>/", do)]
 
 
 def application() -> Any:

@@ -69,7 +69,11 @@ def test_a_page_is_live_through_a_reload_and_a_killed_server(served: Site, chrom
         (key,) = page.evaluate("Object.keys(sessionStorage)")
         assert re.search(r'\\"[0-9a-f]{16}\\"', key), "it belongs to the page's owner"
 
+        sample = chromium.new_page()
+        sample.goto(f"{served.url}/readme/")
+        api.expect(sample.locator("#out")).to_have_text("live30", timeout=30_000)
         served.kill()
+        api.expect(sample.locator("#out")).to_have_text("stale30", timeout=30_000)
         body.to_have_attribute("data-status", "stale", timeout=30_000)
         body.to_have_attribute("data-agents", "30")
         served.start()
