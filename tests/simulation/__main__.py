@@ -3,8 +3,9 @@
     python -m tests.simulation                       500 histories
     python -m tests.simulation --seeds 10000         the long one
     python -m tests.simulation --seed 4711           one history again
+    python -m tests.simulation --bugs                planted bugs, and how many histories it takes to catch each
 
-Exit code 0 if every promise held, 1 otherwise.
+Exit code 0 if every promise held (with --bugs: if every bug was caught), 1 otherwise.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import time
 import traceback
 from collections import Counter
 
+from .bugs import report
 from .world import run_seed
 
 
@@ -25,7 +27,10 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=500, help="how many histories")
     parser.add_argument("--first", type=int, default=0, help="the first one's seed")
     parser.add_argument("--keep-going", action="store_true", help="report all that fail")
+    parser.add_argument("--bugs", action="store_true", help="plant bugs")
     options = parser.parse_args()
+    if options.bugs:
+        return report(options.seeds)
 
     began = time.perf_counter()
     counts: Counter[str] = Counter()

@@ -31,7 +31,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         super().__init__()
         self._random = random
         self._is_shuffled = is_shuffled
-        self._turn_s = turn_s
+        self.turn_s = turn_s
         self._now = 0.0
         self.turns = 0
         self.problems: list[str] = []
@@ -65,7 +65,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             if not handle.cancelled():
                 handle._run()
         self.turns += 1
-        self._now += self._turn_s
+        self._now += self.turn_s
         self.after_turn()
 
     def _let_go(self, timer: asyncio.TimerHandle) -> None:

@@ -26,6 +26,7 @@ from django_update_pipeline.core.config import PipelineConfig, config_from_mappi
 from django_update_pipeline.core.messages import UNSET, UpdatePriority
 from django_update_pipeline.core.publication import Publication
 from django_update_pipeline.core.retry import ExponentialBackoff
+from django_update_pipeline.core.sync_stream import SyncStream
 from django_update_pipeline.exceptions import PipelineFull
 from django_update_pipeline.runtime import connections as connections_module
 from django_update_pipeline.runtime.parts import DefaultAccess, Parts, default_batching
@@ -48,6 +49,9 @@ TROUBLES = (
     *("compact", "fail", "lose", "hang", "outage", "flood", "wall", "kill", "stop"),
 )
 
+#: A CRITICAL event is with the transport after so many seconds at most: NORMAL's window, a quarter of LOW's.
+CRITICAL_S = 0.02
+
 #: So long, in virtual seconds, browsers may take to show the truth once all is well again.
 QUIET_S = 600.0
 
@@ -55,12 +59,13 @@ QUIET_S = 600.0
 class LoggedTransport(MemoryTransport):
     """The memory transport, with a model of its log beside it, and a way that takes its time."""
 
-    def __init__(self, log: Log, random: Random, delay_s: float, problems: list[str]) -> None:
+    def __init__(self, world: World) -> None:
         super().__init__()
-        self._log = log
-        self._random = random
-        self._delay_s = delay_s
-        self.problems = problems
+        self._world = world
+        self._log = world.log
+        self._random = world.random
+        self._delay_s = world.delay_s
+        self.problems = world.loop.problems
 
     async def publish(self, publication: Publication) -> None:
         if self._delay_s:
@@ -68,9 +73,21 @@ class LoggedTransport(MemoryTransport):
         if self._node is not None:
             try:
                 self._log.apply(publication)
+                self._in_time(publication)
             except AssertionError as error:  # to the pipeline it would be a transport that failed
                 self.problems.append(str(error))
         await super().publish(publication)
+
+    def _in_time(self, publication: Publication) -> None:
+        """Promise 6, where nothing is in the way: CRITICAL takes along what waits before it, and does not wait."""
+        world = self._world
+        if not world.is_calm:
+            return
+        for change in publication.changes:
+            if change.update_type == "said" and change.priority is UpdatePriority.CRITICAL:
+                number = json.loads(change.content)["number"]
+                waited = world.loop.time() - world.queued_at[number]
+                assert waited < CRITICAL_S, f"CRITICAL event {number} waited {waited * 1000:.0f} ms"
 
 
 class World:
@@ -101,6 +118,7 @@ class World:
                     "max_events": random.choice((2, 5, 10_000)),
                     "max_tombstones": random.choice((1, 3, 10_000)),
                 },
+                "batching": {"max_batch_size": random.choice((1, 3, 50))},
                 "circuit_breaker": {"failure_threshold": 3, "recovery_timeout": 1.0},
                 "connections": {
                     "window_bytes": random.choice((1024, 4096, 128 * 1024)),
@@ -112,12 +130,15 @@ class World:
         )
         self.rejects = random.random() < 0.2
         self.delay_s = random.choice((0.0, 0.0, 0.005))
+        self.is_calm = not self.rejects and not self.delay_s and self.loop.turn_s < 1e-4
+        self.queued_at: dict[int, float] = {}  # by event, monotonic seconds
         self.span_s = random.choice((1.0, 4.0, 15.0))
         self.pipeline: UpdatePipeline | None = None
         self.transport: FaultyTransport
         self.log: Log
         self.accepted = 0
         self.links: list[Link] = []
+        self.link_of: dict[str, Link] = {}
         self.viewers: list[Viewer] = [
             SyncViewer(self, f"sync{number}", random) for number in range(random.randint(1, 4))
         ]
@@ -164,7 +185,7 @@ class World:
         number = len(self.logs)
         random = self.random
         self.log = Log(self.source)
-        self.transport = FaultyTransport(LoggedTransport(self.log, random, self.delay_s, self.loop.problems))
+        self.transport = FaultyTransport(LoggedTransport(self))
         if (
             self.rejects
         ):  # for what they are, so always: one that is taken later is late by the transport's own doing
@@ -229,6 +250,7 @@ class World:
         link.window = connections.window_bytes, connections.window_frames
         self.links = [*(one for one in self.links if not one.is_noticed), link]
         socket = viewer.socket_type(pipeline, client_of(viewer))
+        self.link_of[socket.client.connection_id] = link
         viewer.socket = socket
 
         async def serve() -> None:
@@ -258,6 +280,8 @@ class World:
             self.counts["refused events"] += 1
             return False
         self.accepted += 1
+        if kind == "said":
+            self.queued_at[data["number"]] = self.loop.time()
         return True
 
     def projection(self) -> tuple[str, ...]:
@@ -337,6 +361,7 @@ class World:
     async def _do(self, what: str, viewer: Viewer) -> None:
         random, pipeline = self.random, self.pipeline
         now = self.loop.time()
+        self.is_calm = self.is_calm and what not in {"fail", "lose", "hang", "outage", "kill", "stop"}
         if what in {"cut", "away"}:
             if what == "away":
                 viewer.away_until = now + random.choice((0.5, self.span_s, 3600.0))
@@ -425,6 +450,7 @@ class World:
         """What is not yet as it should be at the end, in words."""
         pipeline = self.pipeline
         assert pipeline is not None
+        assert not self.loop.problems, self.loop.problems
         pending = pipeline._queue.account.snapshot()["total"]["pending"]
         if pending:
             return f"{pending} updates are pending"
@@ -434,6 +460,10 @@ class World:
             assert kept == truth, f"the store's {channel} is not what was queued"
             assert self.log.channel(channel).newest() == truth
         assert pipeline.store.head == self.log.head
+        for connection in pipeline.websocket_manager.connections.values():
+            session, link = connection.session, self.link_of.get(connection.connection_id)
+            if isinstance(session, SyncStream) and link is not None:
+                assert session.credit.bytes_in_flight <= link.in_flight[0] + 16, "credit leaks"
         return next((lack for viewer in self.viewers if (lack := viewer.lacks()) is not None), None)
 
     async def play(self) -> None:
