@@ -7,7 +7,7 @@ import difflib
 import json
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -103,9 +103,13 @@ class Survivors:
                 return str(entry["reason"])
         return None
 
-    def unused(self) -> list[str]:
-        """Entries that explained nothing."""
-        return [str(entry) for number, entry in enumerate(self.entries) if number not in self.used]
+    def unused(self, unasked: Container[str] = ()) -> list[str]:
+        """Entries that explained nothing, but for those of modules that nobody asked for."""
+        return [
+            str(entry)
+            for number, entry in enumerate(self.entries)
+            if number not in self.used and entry.get("module") not in unasked
+        ]
 
 
 def _matches(pattern: str | None, text: str) -> bool:

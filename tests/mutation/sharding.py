@@ -11,12 +11,31 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 CORE = "django_update_pipeline/core"
-#: Lines of one shard: about as much as CI can afford.
-SHARD_LINES = 260
+#: Lines of one shard: about as much as a minute is enough for.
+SHARD_LINES = 180
 #: A module above the limit is split by the last digit of its mutants' numbers.
-DIGITS = {1: ("",), 2: ("[02468]", "[13579]"), 3: ("[0369]", "[147]", "[258]")}
-#: Protocols and a table: all of it runs at import, before a mutant can be switched on. Its tests enumerate the table.
-LEFT_OUT = {"__init__", "ports", "circuit_table"}
+DIGITS = {
+    1: ("",),
+    2: ("[02468]", "[13579]"),
+    3: ("[0369]", "[147]", "[258]"),
+    4: ("[048]", "[159]", "[26]", "[37]"),
+    5: ("[05]", "[16]", "[27]", "[38]", "[49]"),
+}
+#: Protocols and tables: all of it runs at import, before a mutant can be switched on. Tests enumerate the tables.
+LEFT_OUT = {"__init__", "circuit_table", "codes", "part_kinds", "ports"}
+_SCENES = "scenes and laws of whole connections hold it; what survives them was not looked through"
+#: Modules that no shard has yet, each with the reason. The table of docs/explanation/how-it-is-tested.md names them.
+NOT_MEASURED = {
+    "batching": "87.2 % killed in an earlier whole run, and not run again since",
+    "circuit_breaker": "96.8 % killed in an earlier whole run, and not run again since",
+    "priority_queue": "90.3 % killed in an earlier whole run, and not run again since",
+    "recording": "95.4 % killed in an earlier whole run, and not run again since",
+    "retry": "90.8 % killed in an earlier whole run, and not run again since",
+    "session": "100.0 % killed in an earlier whole run, and not run again since",
+    "store": "99.2 % killed in an earlier whole run, and not run again since",
+    "sync_live": _SCENES,
+    "sync_session": _SCENES,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,23 +65,23 @@ class Shard:
 
 
 def modules() -> dict[str, int]:
-    """The core's modules, each with its lines."""
+    """The core's modules that are measured, each with its lines."""
     return {
         path.stem: len(path.read_text(encoding="utf-8").splitlines())
         for path in sorted((ROOT / CORE).glob("*.py"))
-        if path.stem not in LEFT_OUT
+        if path.stem not in LEFT_OUT and path.stem not in NOT_MEASURED
     }
 
 
 @cache
 def shards() -> tuple[Shard, ...]:
-    """All shards; together they are the core, each mutant in one."""
+    """All shards; together they are the core but for NOT_MEASURED, each mutant in one."""
     made: list[Shard] = []
     gathered: list[str] = []
     lines = 0
     for name, size in sorted(modules().items(), key=lambda item: (item[1], item[0])):
         if size > SHARD_LINES:
-            made += [Shard((name,), digits) for digits in DIGITS[min(3, -(-size // SHARD_LINES))]]
+            made += [Shard((name,), digits) for digits in DIGITS[min(max(DIGITS), -(-size // SHARD_LINES))]]
         else:
             if gathered and lines + size > SHARD_LINES:
                 made.append(Shard(tuple(gathered)))

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from .__main__ import report
 from .judging import Mutant, Survivors, mutants_of
-from .sharding import CORE, DIGITS, LEFT_OUT, ROOT, SHARD_LINES, modules, shards, whose_turn
+from .sharding import (
+    CORE,
+    DIGITS,
+    LEFT_OUT,
+    NOT_MEASURED,
+    ROOT,
+    SHARD_LINES,
+    modules,
+    shards,
+    whose_turn,
+)
 
 SOURCE = """
 def x_f__mutmut_orig(a):
@@ -35,12 +46,23 @@ def explained(**entry: str) -> Survivors:
 
 
 def test_every_mutant_of_the_core_is_in_exactly_one_shard() -> None:
-    named = {path.stem for path in (ROOT / CORE).glob("*.py")} - LEFT_OUT
+    named = {path.stem for path in (ROOT / CORE).glob("*.py")} - LEFT_OUT - set(NOT_MEASURED)
     assert {module for shard in shards() for module in shard.modules} == named
     for module in named:
         for number in range(1, 250):
             name = f"django_update_pipeline.core.{module}.x_f__mutmut_{number}"
             assert sum(shard.has(name) for shard in shards()) == 1, name
+
+
+def test_the_page_says_of_each_module_what_was_measured_or_that_nothing_was() -> None:
+    page = (ROOT / "docs/explanation/how-it-is-tested.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \|.*\| ([^|]+) \|$", page, re.MULTILINE))
+    for name, reason in NOT_MEASURED.items():
+        assert (ROOT / CORE / f"{name}.py").exists(), f"{name}: there is no such module"
+        assert len(reason) > 15, f"a reason says why: {name}"
+        assert rows.pop(name) == "not measured yet"
+    assert set(rows) == set(modules())
+    assert not {name for name, killed in rows.items() if not re.fullmatch(r"\d+\.\d %", killed)}
 
 
 def test_every_digit_is_in_exactly_one_part_of_a_module() -> None:
@@ -119,6 +141,13 @@ def test_an_explanation_of_nothing_fails_the_whole(capsys: pytest.CaptureFixture
     assert report([mutant(code=1)], explained(change="never"), is_whole=True) == 1
     assert report([mutant(code=1)], explained(change="never"), is_whole=False) == 0
     assert "explains nothing any more" in capsys.readouterr().err
+
+
+def test_an_explanation_for_a_module_that_nobody_asked_for_fails_nothing() -> None:
+    survivors = Survivors([{"reason": "long enough to be a reason", "module": "names", "change": "never"}])
+    assert survivors.unused({"names"}) == []
+    assert len(survivors.unused({"wire"})) == 1
+    assert len(explained(change="never").unused({"names"})) == 1
 
 
 def test_the_explanations_are_well_formed() -> None:

@@ -23,63 +23,99 @@ class Point(msgspec.Struct, forbid_unknown_fields=True):
 class Move(msgspec.Struct, forbid_unknown_fields=True):
     to: Literal["pool", "bar"]
     path: list[Point] = []
+    X: int = 0
 
 
 def nothing(client: Any, agent_id: str, params: Any) -> None:
     """Does nothing."""
 
 
+NAME = "action name {!r:.120} is not 1 to 90 characters"
+PARAMS = "params of action 'move' is {!r:.80}: give a msgspec.Struct, or None"
+PERMISSION = "permission of action 'move' is neither a name nor a function"
+RATE = "action 'move' has rate_per_s {} and burst {}: both must be above 0; for no limit leave them out"
+OBJECT = object()
+
+
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"name": ""}, "1 to 90"),
-        ({"name": "x" * 91}, "1 to 90"),
-        ({"name": 7}, "1 to 90"),
-        ({"handler": "move"}, "can't be called"),
-        ({"params": dict}, "Struct"),
-        ({"params": Move("pool")}, "Struct"),
-        ({"permission": 7}, "permission"),
-        ({"rate_per_s": 0}, "rate_per_s"),
-        ({"rate_per_s": -1.0}, "rate_per_s"),
-        ({"rate_per_s": float("nan")}, "rate_per_s"),
-        ({"rate_per_s": 1.0, "burst": 0}, "burst"),
+        ({"name": ""}, NAME.format("")),
+        ({"name": "x" * 91}, NAME.format("x" * 91)),
+        ({"name": 7}, NAME.format(7)),
+        ({"handler": "move"}, "the handler of action 'move' can't be called"),
+        ({"params": dict}, PARAMS.format(dict)),
+        ({"params": Move("pool")}, PARAMS.format(Move("pool"))),
+        ({"permission": 7}, PERMISSION),
+        ({"permission": OBJECT}, PERMISSION),
+        ({"rate_per_s": 0}, RATE.format(0, 1)),
+        ({"rate_per_s": -1.0}, RATE.format(-1.0, 1)),
+        ({"rate_per_s": float("nan")}, RATE.format("nan", 1)),
+        ({"rate_per_s": 1.0, "burst": 0}, RATE.format(1.0, 0)),
     ],
 )
 def test_what_can_be_no_action_is_refused_when_it_is_made(values: dict[str, Any], says: str) -> None:
-    with pytest.raises(ConfigurationError, match=says):
+    with pytest.raises(ConfigurationError) as caught:
         Action(**{"name": "move", "handler": nothing, **values})
+    assert str(caught.value) == says
+    assert caught.value.path == "plugins"
+
+
+def test_an_action_may_be_as_little_and_as_much_as_this() -> None:
+    for name in ("x", "x" * 90):
+        assert Action(name, nothing).name == name
+    for permission in (None, "shop.move", nothing):
+        assert Action("move", nothing, permission=permission).permission == permission
+    for rate_per_s, burst in ((0.1, 1), (1, 1), (50.0, 100)):
+        action = Action("move", nothing, rate_per_s=rate_per_s, burst=burst)
+        assert (action.rate_per_s, action.burst) == (rate_per_s, burst)
+    assert (Action("move", nothing).rate_per_s, Action("move", nothing).burst) == (None, 1)
 
 
 def test_a_name_belongs_to_one_action_and_only_actions_are_registered() -> None:
-    move = Action("move", nothing)
-    assert action_table([move])["move"] is move
-    with pytest.raises(ConfigurationError, match="two actions are called 'move'"):
+    move, stop = Action("move", nothing), Action("stop", nothing)
+    assert action_table([move, stop]) == {"move": move, "stop": stop}
+    with pytest.raises(ConfigurationError) as caught:
         action_table([move, Action("move", nothing)])
-    with pytest.raises(ConfigurationError, match="Action objects"):
-        action_table([("move", nothing)])
+    assert str(caught.value) == "two actions are called 'move': a name belongs to one plugin"
+    assert caught.value.path == "plugins"
+    with pytest.raises(ConfigurationError) as caught:
+        action_table([("move", 7)])
+    assert (
+        str(caught.value)
+        == "provide_actions returned ('move', 7): return django_update_pipeline.Action objects"
+    )
+    assert caught.value.path == "plugins"
 
 
 @pytest.mark.parametrize(
     ("params", "says"),
     [
-        ({}, "to"),
-        ({"to": "moon"}, "params.to"),
-        ({"to": "pool", "path": [{"x": 1}, {"x": -1}]}, "params.path[1].x"),
-        ({"to": "pool", "path": [{"x": "1"}]}, "params.path[0].x"),
-        ({"to": "pool", "secret": 1}, "secret"),
+        ({}, "'params': 'Object missing required field `to`'"),
+        ({"to": "moon"}, "'params.to': 'Invalid enum value 'moon''"),
+        ({"to": "pool", "path": [{"x": 1}, {"x": -1}]}, "'params.path[1].x': 'Expected `int` \\x3e= 0'"),
+        ({"to": "pool", "path": [{"x": "1"}]}, "'params.path[0].x': 'Expected `int`, got `str`'"),
+        ({"to": "pool", "secret": 1}, "'params': 'Object contains unknown field `secret`'"),
+        ({"to": "pool", "X": "1"}, "'params.X': 'Expected `int`, got `str`'"),
     ],
 )
 def test_params_that_do_not_fit_are_refused_with_their_path(params: dict[str, Any], says: str) -> None:
     with pytest.raises(ActionRefused) as caught:
         Action("move", nothing, params=Move).read(params)
     assert caught.value.code == "invalid_field"
-    assert says in str(caught.value)
+    assert str(caught.value) == says
+
+
+def test_params_that_fit_are_an_instance() -> None:
+    read = Action("move", nothing, params=Move).read({"to": "bar", "path": [{"x": 1}]})
+    assert read == Move("bar", [Point(1)])
 
 
 def test_an_action_without_a_schema_takes_nothing() -> None:
     assert Action("stop", nothing).read({}) is None
-    with pytest.raises(ActionRefused, match="takes none"):
+    with pytest.raises(ActionRefused) as caught:
         Action("stop", nothing).read({"now": True})
+    assert (str(caught.value), caught.value.code) == ("params: 'stop' takes none", "invalid_field")
 
 
 json_values = st.recursive(

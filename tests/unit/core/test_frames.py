@@ -55,6 +55,10 @@ class Safe(str):
             lambda: frames.action_queued("a", "move"),
             '{"type":"action_queued","agent_id":"a","action":"move"}',
         ),
+        (
+            lambda: frames.action_queued("a", "move", 7),
+            '{"type":"action_queued","agent_id":"a","action":"move","id":7}',
+        ),
         (lambda: frames.error_frame("no", "forbidden"), '{"type":"error","message":"no","code":"forbidden"}'),
         (
             lambda: frames.admin_reply("get_health", {"health_score": 100}, NOW),

@@ -30,6 +30,7 @@ from django_update_pipeline.core.handshake import choose_protocol, is_plain_path
         ("/ws/\ud800/", None, False),
         ("/ws/ünï/", b"/ws/%C3%BCn%C3%AF/", True),
         ("/ws/a b/", b"/ws/a%20b/", True),
+        ("/ws/a b:@!$&'()*+,;=~/", b"/ws/a%20b:@!$&'()*+,;=~/", True),
         ("/ws/ünï/", b"/ws/%C3%BCn%C3%AF%2F", False),
         ("", b"", True),
     ],

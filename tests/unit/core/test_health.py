@@ -68,7 +68,7 @@ TROUBLES = [
         {"plugin_checks": (PluginCheck("disk", False),)},
         ["disk: its health check failed"],
     ),
-    ("connections_stuck", {"stuck_count": 2}, ["2 connections were closed", "CONNECTIONS stuck_timeout_s"]),
+    ("connections_stuck", {"stuck_count": 1}, ["1 connections were closed", "CONNECTIONS stuck_timeout_s"]),
     ("plugin_blocking", {"parts_blocking": ("load x of plugin shop blocks.",)}, ["load x of plugin shop"]),
     ("plugin_off", {"parts_off": ("router R of plugin shop is off.",)}, ["router R of plugin shop is off."]),
     (
@@ -90,7 +90,7 @@ TROUBLES = [
     (
         "control_unreachable",
         {"control_problem": "/tmp is full"},
-        ["/tmp is full", "UPDATE_PIPELINE_RUNTIME_DIR", "CONTROL"],
+        ["/tmp is full", "UPDATE_PIPELINE_RUNTIME_DIR, or set CONTROL to False."],
     ),
     ("dead_letters", {"dead_letter_count": 3}, ["3 dead letters", "replay or discard"]),
 ]

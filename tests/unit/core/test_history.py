@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django_update_pipeline import UpdatePipeline
-from django_update_pipeline.core.history import COLUMNS, SAMPLE_INTERVAL_S, History
+from django_update_pipeline.core.history import COLUMNS, MAX_EVENTS, MAX_SAMPLES, SAMPLE_INTERVAL_S, History
 from django_update_pipeline.core.messages import PRIORITIES
 
 
@@ -71,3 +71,64 @@ def test_what_lies_exactly_there_is_told_too() -> None:
     assert told["samples"]["timestamp"] == [101.0, 102.0]
     assert [event["timestamp"] for event in told["events"]] == [101.0, 102.0]
     assert told["interval_s"] == SAMPLE_INTERVAL_S
+
+
+def test_each_column_holds_its_own_figure() -> None:
+    names = ("p50_latency_ms", "p95_latency_ms", "p99_latency_ms")
+    labels = [priority.label for priority in PRIORITIES]
+    metrics = {
+        "updates_per_second": 7.12345,
+        "accepted": 11,
+        **{name: 20.00049 + place for place, name in enumerate(names)},
+        "by_priority": {
+            label: {name: 30.00049 + 10 * row + place for place, name in enumerate(names)}
+            for row, label in enumerate(labels)
+        },
+        "queue_depth": {label: 12 + row for row, label in enumerate(labels)},
+        "websocket_connections": 16,
+        "dead_letters": 18,
+        "circuit_breaker_state": "open",
+    }
+    history = History()
+    history.sample(metrics, behind=17, at=100.00049)
+    assert history.as_dict(100.0)["samples"] == {
+        "timestamp": [100.0],
+        "updates_per_second": [7.12],
+        "accepted": [11],
+        **{name: [20.0 + place] for place, name in enumerate(names)},
+        **{
+            f"{label}.{name}": [30.0 + 10 * row + place]
+            for row, label in enumerate(labels)
+            for place, name in enumerate(names)
+        },
+        **{f"{label}.queue_depth": [12 + row] for row, label in enumerate(labels)},
+        "websocket_connections": [16],
+        "behind": [17],
+        "dead_letters": [18],
+        "circuit_breaker_state": ["open"],
+    }
+
+
+def test_as_much_is_kept_as_it_says() -> None:
+    metrics = UpdatePipeline().get_performance_metrics()
+    history = History()
+    for second in range(MAX_SAMPLES + 1):
+        history.sample(metrics, behind=0, at=float(second))
+        history.happened("operator_acted", {}, float(second))
+    told = history.as_dict(0.0)
+    assert told["samples"]["timestamp"][0] == 1.0
+    assert len(told["samples"]["timestamp"]) == MAX_SAMPLES == 300
+    assert len(told["events"]) == MAX_EVENTS == 200
+    assert told["events"][0]["data"]["number"] == MAX_SAMPLES + 2 - MAX_EVENTS
+
+
+def test_nothing_comes_after_the_last_and_nothing_at_all_after_nothing() -> None:
+    history = History()
+    assert history.after(0) is None
+    first = history.happened("operator_acted", {}, 1.0)
+    assert first.number == history.last_number == 1
+    assert history.after(0) is first
+    assert history.after(-5) is first
+    assert history.after(1) is None
+    second = history.happened("operator_acted", {}, 2.0)
+    assert history.after(1) is second

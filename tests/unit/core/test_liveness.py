@@ -77,3 +77,30 @@ def test_a_question_to_a_loop_that_ended_is_forgotten():
     meter.forget()
     assert meter.waits_s(99.0) == 0.0
     assert meter.worst(99.0) == NO_STALL
+
+
+def test_a_new_meter_has_nothing_to_tell():
+    meter = StallMeter(1.0, 60.0)
+    assert (meter.count, meter.total_s, meter.lag_s, meter.where, meter.is_asked) == (0, 0.0, 0.0, "", False)
+    assert meter.worst(0.0) == NO_STALL
+
+
+def test_what_reaches_the_limit_is_a_stall():
+    meter = StallMeter(1.0, 60.0)
+    meter.ask(10.0)
+    assert meter.worst(11.0) == Stall(1.0, is_on=True)
+    assert meter.answer(11.0) == Stall(1.0)
+    meter.ask(20.0)
+    meter.answer(22.5)
+    assert (meter.count, meter.total_s, meter.lag_s) == (2, 3.5, 2.5)
+
+
+def test_so_many_stalls_are_kept_and_no_more():
+    meter = StallMeter(1.0, 1e9)
+    for number in range(64):
+        meter.ask(100.0 * number)
+        meter.answer(100.0 * number + 64.0 - number / 2)
+    assert meter.worst(1e4) == Stall(64.0)
+    meter.ask(1e4)
+    meter.answer(1e4 + 1.0)
+    assert meter.worst(1e4 + 1.0) == Stall(63.5), "the oldest made room"

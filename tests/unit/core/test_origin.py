@@ -10,6 +10,7 @@ from django_update_pipeline.core.origin import (
     Origin,
     Refused,
     check_handshake,
+    check_request,
     host_allowed,
     parse_origin,
     valid_allowed_origin,
@@ -312,3 +313,51 @@ def test_ports_end_at_65535():
     assert parse_origin("http://a:65536") is None
     assert judge(("host", "localhost:65535")) == "allowed"
     assert judge(("host", "localhost:65536")) == "host_malformed"
+
+
+# plain requests
+
+
+def ask(*headers: tuple[bytes, bytes], origins: tuple[str, ...] = ()) -> Allowed | Refused:
+    return check_request(((b"HOST", b"example.com"), *headers), HOSTS, origins)
+
+
+@pytest.mark.parametrize("site", [b"same-origin", b"none", b"Same-Origin", b"NONE"])
+def test_a_request_of_the_own_page_or_of_nobodys_needs_no_origin(site):
+    assert ask((b"Sec-Fetch-Site", site), (b"Cookie", b"sessionid=1")) == Allowed(None)
+
+
+@pytest.mark.parametrize("site", [b"cross-site", b"same-site", b"", b"Cross-Site"])
+def test_a_request_of_another_sites_page_is_refused(site):
+    shown = site.lower().decode()
+    assert ask((b"Sec-Fetch-Site", site)) == Refused(
+        "origin_foreign", f"Sec-Fetch-Site is '{shown}': another site's page asks"
+    )
+    twice = ask((b"sec-fetch-site", site), (b"sec-fetch-site", b"none"))
+    assert twice == ask((b"sec-fetch-site", site)), "each of several must be one of these"
+
+
+def test_a_request_without_both_comes_from_a_program_or_an_old_browser():
+    assert ask((b"cookie", b"sessionid=1")) == Allowed(None)
+    assert ask() == Allowed(None)
+    assert ask((b"x-other", b"cross-site")) == Allowed(None)
+
+
+def test_where_there_is_an_origin_it_speaks_for_the_request_as_for_a_handshake():
+    home = (b"Origin", b"http://example.com")
+    assert ask(home, (b"cookie", b"sessionid=1")) == Allowed(Origin("http", "example.com", 80))
+    assert ask(home, (b"sec-fetch-site", b"cross-site")) == Allowed(Origin("http", "example.com", 80))
+    foreign = ask((b"origin", b"https://evil.example"), (b"sec-fetch-site", b"none"))
+    assert isinstance(foreign, Refused)
+    assert foreign.rule == "origin_foreign"
+    assert "evil.example" in foreign.reason
+    allowed = ask((b"origin", b"https://evil.example"), origins=("https://evil.example",))
+    assert allowed == Allowed(Origin("https", "evil.example", 443))
+
+
+def test_a_requests_host_is_judged_as_a_handshakes():
+    elsewhere = check_request(iter([(b"host", b"evil.example")]), HOSTS)
+    assert isinstance(elsewhere, Refused)
+    assert elsewhere == check_handshake([(b"host", b"evil.example")], HOSTS)
+    assert check_request(iter([(b"host", b"evil.example")]), ("*",)) == Allowed(None)
+    assert isinstance(check_request([], HOSTS), Refused)

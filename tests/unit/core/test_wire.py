@@ -396,3 +396,10 @@ def test_the_key_that_is_named_twice_is_told(text, twice):
 def test_a_position_at_the_beginning_is_one():
     frame = decode_client_frame(POSITION + '{"a":{"epoch":"e","offset":0}}}')
     assert frame == Subscribe(("a",), (), {"a": Position("e", 0)})
+
+
+def test_an_action_s_name_may_be_as_long_as_the_limit_and_no_longer():
+    limits = FrameLimits(max_name_length=4)
+    text = '{"type":"agent_action","agent_id":"x","action":"%s"}'
+    assert decode_client_frame(text % "move", limits) == AgentAction("x", "move", {})
+    assert refusal(text % "moves", limits).code == "invalid_field"

@@ -1,0 +1,187 @@
+"""A sync connection's frames spend credit (Law C5): which of them ask, what is counted, and when nothing is sent."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from django_update_pipeline.core.config import StoreConfig
+from django_update_pipeline.core.credit import ASK_EVERY_S, Asked, Credit
+from django_update_pipeline.core.messages import UpdateKind, UpdatePriority
+from django_update_pipeline.core.publication import Change, Publication
+from django_update_pipeline.core.store import Store
+from django_update_pipeline.core.sync_frames import ACK, View
+from django_update_pipeline.core.sync_live import SyncLive, SyncRenderer
+from django_update_pipeline.core.sync_session import PART_CHARS
+from django_update_pipeline.core.sync_stream import SyncStream
+
+HIGH = UpdatePriority.HIGH
+
+
+class World:
+    """A store, and a connection with its window."""
+
+    def __init__(self, window_bytes: int = 1_000_000, window_frames: int = 1000) -> None:
+        self.monotonic = 10.0
+        self.store = Store("e", StoreConfig())
+        self.credit = Credit(window_bytes, window_frames)
+        self.stream = SyncStream(SyncRenderer(self.store, lambda: 100.0), self.credit, lambda: self.monotonic)
+
+    def say(self, channel: str = "a", size: int = 1) -> None:
+        text = json.dumps({"n": "x" * size}).encode()
+        change = Change(UpdateKind.EVENT, "k", (channel,), "said", text, (), 50.0, HIGH)
+        self.store.apply(Publication(f"p{self.store.head}", (change,)))
+
+    def settle(self) -> None:
+        """Brings the connection to the head; nothing is in flight then."""
+        while self.stream.next_text() is not None:
+            pass
+        self.credit.asked = None
+        self.credit.bytes_in_flight = self.credit.frames_in_flight = 0
+
+    def live(self) -> SyncLive:
+        live = self.stream.live()
+        assert live is not None
+        return live
+
+
+@pytest.fixture
+def world() -> World:
+    """Settled on two channels, with news in both: two frames."""
+    world = World()
+    world.stream.subscribe({View("a"): None, View("b"): None})
+    world.settle()
+    world.say("a")
+    world.say("b", 20)
+    assert world.live().count == 2
+    return world
+
+
+def spent(world: World) -> tuple[int, int]:
+    return world.credit.bytes_in_flight, world.credit.frames_in_flight
+
+
+def test_it_begins_with_all_of_a_channel_from_nothing() -> None:
+    world = World()
+    world.say("a")
+    world.stream.begin("a")
+    assert world.stream.protocol == "sync"
+    assert world.stream.key == (View("a"),)
+    text = world.stream.next_text()
+    assert text is not None
+    frame = json.loads(text)
+    assert (frame["channel"], frame["reset"], frame["to"]) == ("a", True, 1)
+    assert world.stream.next_text() is None
+
+
+def test_its_place_is_what_frames_are_shared_by(world: World) -> None:
+    assert world.stream.place == (0, (0, 0))
+    live = world.live()
+    world.stream.sent(live, 2)
+    assert world.stream.place == (2, (1, 2))
+
+
+def test_frames_at_once_ask_with_the_last_of_them_and_are_counted(world: World) -> None:
+    world.monotonic += ASK_EVERY_S
+    live = world.live()
+    assert world.stream.at_once(live) is True
+    assert spent(world) == (live.size, 1)
+    assert world.credit.asked == Asked("b", 2, world.monotonic, HIGH, 50.0)
+
+
+def test_it_is_the_last_of_many_that_asks(world: World) -> None:
+    world.say("a")
+    world.monotonic += ASK_EVERY_S
+    live = world.live()
+    assert live.count == 3
+    assert world.stream.at_once(live) is True
+    assert world.credit.asked == Asked("a", 3, world.monotonic, HIGH, 50.0)
+
+
+def test_frames_at_once_need_not_ask(world: World) -> None:
+    world.credit.sent(0, Asked("a", 0, 10.0, 3, 0.0))
+    world.credit.acknowledged("a", 0)
+    assert world.stream.at_once(world.live()) is False
+    assert world.credit.asked is None
+    assert spent(world) == (world.live().size, 1)
+
+
+def test_half_a_window_at_once_makes_them_ask(world: World) -> None:
+    world.credit.sent(0, Asked("a", 0, 10.0, 3, 0.0))
+    world.credit.acknowledged("a", 0)
+    world.credit.window_bytes = 2 * world.live().size
+    assert world.stream.at_once(world.live()) is True
+
+
+def test_what_has_no_room_at_once_is_not_sent_at_once(world: World) -> None:
+    live = world.live()
+    world.credit.sent(1, Asked("a", 0, 10.0, 3, 0.0))
+    world.credit.window_bytes = live.size
+    assert world.stream.at_once(live) is None
+    assert spent(world) == (1, 1)
+    world.credit.window_bytes += 1
+    assert world.stream.at_once(live) is False
+
+
+def test_no_frames_are_not_sent_at_once(world: World) -> None:
+    empty = SyncLive(world.stream.views, 2, [], [], 0)
+    assert world.stream.at_once(empty) is None
+    assert spent(world) == (0, 0)
+
+
+def test_frames_one_by_one_while_there_is_room(world: World) -> None:
+    live = world.live()
+    first, second = live.frames
+    world.monotonic += ASK_EVERY_S
+    world.credit.window_bytes = len(first.text) + len(ACK) + len(second.text)
+    texts = world.stream.texts(live)
+    assert next(texts) == first.asking
+    assert world.credit.asked == Asked("a", 1, world.monotonic, HIGH, 50.0)
+    assert spent(world) == (len(first.text) + len(ACK), 1), "an ask's characters are counted"
+    assert next(texts) == second.text, "one is awaited: no other asks"
+    assert spent(world) == (world.credit.window_bytes, 2)
+    assert next(texts, None) is None
+
+
+def test_the_second_is_not_sent_without_room(world: World) -> None:
+    live = world.live()
+    first, second = live.frames
+    world.monotonic += ASK_EVERY_S
+    world.credit.window_bytes = len(first.text) + len(ACK) + len(second.text) - 1
+    assert list(world.stream.texts(live)) == [first.asking]
+    assert spent(world) == (len(first.text) + len(ACK), 1)
+
+
+def test_a_frame_of_a_pass_asks_when_it_is_time_or_much() -> None:
+    world = World(window_bytes=500)
+    world.stream.begin("a")
+    text = world.stream.next_text()
+    assert text is not None
+    assert text.endswith(ACK)
+    assert world.credit.asked == Asked("a", 0, 10.0, 3, 0.0)
+    assert spent(world) == (len(text) + 1, 1), "the brace whose place the ask takes is counted, too"
+    world.credit.acknowledged("a", 0)
+    world.say(size=1)
+    world.stream.fall_behind()
+    text = world.stream.next_text()
+    assert text is not None
+    assert not text.endswith(ACK)
+    assert spent(world) == (len(text), 1)
+    assert world.credit.asked is None
+    assert world.stream.next_text() is None
+    world.say(size=100)
+    world.stream.fall_behind()
+    text = world.stream.next_text()
+    assert text is not None
+    assert text.endswith(ACK), "half of the window would be in flight"
+
+
+@pytest.mark.parametrize(("window", "left"), [(1_000_000, PART_CHARS), (1000, 250), (1003, 250)])
+def test_room_is_a_part_or_a_quarter_of_a_small_window(window: int, left: int) -> None:
+    world = World(window_bytes=window)
+    assert world.stream.has_room()
+    world.credit.sent(window - left, Asked("a", 0, 10.0, 3, 0.0))
+    assert world.stream.has_room()
+    world.credit.sent(1, None)
+    assert not world.stream.has_room()
