@@ -301,6 +301,11 @@ def test_colors_and_encodings(serve: Callable[..., Running]) -> None:
     ascii_only.stdout.decode("ascii")
 
 
+def interruptible() -> None:
+    """In a child: a shell that started these tests in the background had SIGINT ignored, which children inherit."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_watching_without_a_terminal_appends_lines_until_interrupted(serve: Callable[..., Running]) -> None:
     server = serve()
     with subprocess.Popen(
@@ -308,6 +313,7 @@ def test_watching_without_a_terminal_appends_lines_until_interrupted(serve: Call
         stdout=subprocess.PIPE,
         env=surroundings(),
         cwd=ROOT,
+        preexec_fn=interruptible,
     ) as watching:
         assert watching.stdout is not None
         lines = [watching.stdout.readline().decode() for _ in range(3)]
@@ -329,6 +335,7 @@ def test_watching_as_json_writes_one_object_a_line(serve: Callable[..., Running]
         stdout=subprocess.PIPE,
         env=surroundings(),
         cwd=ROOT,
+        preexec_fn=interruptible,
     ) as watching:
         assert watching.stdout is not None
         assert [json.loads(watching.stdout.readline())["status"] for _ in range(2)] == ["healthy"] * 2
@@ -354,6 +361,7 @@ class OnTerminal:
             env=surroundings(TERM="xterm", **environment),
             cwd=ROOT,
             start_new_session=True,
+            preexec_fn=interruptible,
         )
         os.close(slave)
         self.seen = ""
