@@ -247,18 +247,19 @@ async def test_an_outage_raises_and_loses_nothing(nodes: Nodes, layer: LossyLaye
 async def test_trouble_with_the_layer_is_told_seldom_and_its_end_once(
     nodes: Nodes, layer: LossyLayer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.WARNING, logger=module.__name__)
-    _, transport = await nodes.start()
-    assert transport.problem is None
-    layer.is_down = True
-    await until(lambda: transport._complaints.count("trouble") >= 10)
-    assert transport.problem == "channel layer 'default': ConnectionError: the layer is down"
-    told = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
-    assert [line.rpartition(" again ")[2] for line in told] == [f"({n} time(s))" for n in (1, 2, 4, 8)]
-    caplog.clear()
-    layer.is_down = False
-    await until(lambda: transport.problem is None)  # its own heartbeat came back
-    assert [r.getMessage() for r in caplog.records] == ["channel layer 'default': it is back"]
+    # Not set_level: inside of another at_level its end would leave the level of that one for all tests to come.
+    with caplog.at_level(logging.WARNING, logger=module.__name__):
+        _, transport = await nodes.start()
+        assert transport.problem is None
+        layer.is_down = True
+        await until(lambda: transport._complaints.count("trouble") >= 10)
+        assert transport.problem == "channel layer 'default': ConnectionError: the layer is down"
+        told = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+        assert [line.rpartition(" again ")[2] for line in told] == [f"({n} time(s))" for n in (1, 2, 4, 8)]
+        caplog.clear()
+        layer.is_down = False
+        await until(lambda: transport.problem is None)  # its own heartbeat came back
+        assert [r.getMessage() for r in caplog.records] == ["channel layer 'default': it is back"]
 
 
 @pytest.mark.parametrize("down_calls", ["new_channel", "group_add"])
