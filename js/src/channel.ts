@@ -1,7 +1,7 @@
 /** One channel as its users see it: a mirror, what it is worth now, and who wants to hear of it. */
 
 import type { Fields, PipelineEvent, Position, SyncFrame } from "./frames.js";
-import { viewName } from "./frames.js";
+import { utf8Length, viewName } from "./frames.js";
 import { Listeners } from "./listeners.js";
 import { Mirror } from "./mirror.js";
 
@@ -11,10 +11,10 @@ import { Mirror } from "./mirror.js";
  */
 export type ViewStatus = "loading" | "live" | "stale" | "refused" | "closed";
 
-/** What it took to become live again. `chars` is the length of the frames' text. */
+/** What it took to become live again. `bytes` is the length of the frames' text in UTF-8. */
 export interface CatchUp {
   readonly frames: number;
-  readonly chars: number;
+  readonly bytes: number;
   readonly agents: number;
   readonly fields: number;
   readonly events: number;
@@ -29,6 +29,18 @@ export interface StatusChange {
   readonly catchUp: CatchUp | null;
 }
 
+/** One frame, when it has been applied. */
+export interface ReceivedFrame {
+  /** The length of its text in UTF-8. */
+  readonly bytes: number;
+  /** The agents it told something of. */
+  readonly agents: readonly string[];
+  readonly fields: number;
+  readonly events: number;
+  /** How old its oldest change was when it was applied, by the server's clock; null unless the view was and is live. */
+  readonly ageMs: number | null;
+}
+
 /** A channel at one moment: another object whenever something in it changes, the same until then. */
 export interface ViewSnapshot {
   readonly agents: ReadonlyMap<string, Fields>;
@@ -40,24 +52,27 @@ export interface ViewSnapshot {
 /** What came of a frame. */
 export interface Taken {
   repaired: number;
-  /** When the oldest change of a live frame was queued, in Unix seconds; null where that says nothing. */
-  oldest: number | null;
+  /** How old the oldest change of a live frame was; null where that says nothing. */
+  ageMs: number | null;
   /** The mirror has to be told everything anew. */
   isLost: boolean;
 }
 
-const NOTHING: CatchUp = { frames: 0, chars: 0, agents: 0, fields: 0, events: 0, isReset: false };
+const NOTHING: CatchUp = { frames: 0, bytes: 0, agents: 0, fields: 0, events: 0, isReset: false };
 
 export class Channel {
   readonly mirror = new Mirror();
   readonly events: Listeners<PipelineEvent>;
   readonly statuses: Listeners<StatusChange>;
   readonly changes: Listeners<void>;
+  readonly frames: Listeners<ReceivedFrame>;
   status: ViewStatus = "loading";
   /** Whether this line's server was asked for it. */
   isAsked = false;
   /** Subscriptions that the server has not answered yet. */
   unanswered = 0;
+  /** Nothing was read for a while: it is live again once the server has answered from here. */
+  #isBehind = false;
   #users = new Map<object, readonly string[] | null>();
   #fields: readonly string[] | null = null;
   #byAgent = new Map<string, Listeners<void>>();
@@ -71,6 +86,7 @@ export class Channel {
     this.events = new Listeners(report);
     this.statuses = new Listeners(report);
     this.changes = new Listeners(report);
+    this.frames = new Listeners(report);
   }
 
   /** What its users want of each agent, together; null: everything. */
@@ -118,14 +134,28 @@ export class Channel {
   /** The server is being asked. */
   asked(): void {
     this.isAsked = true;
-    this.#catchUp = NOTHING;
+    this.unanswered++;
+    if (!this.#isBehind) this.#catchUp = NOTHING;
     if (this.status !== "loading") this.#become(this.#hasSomething ? "stale" : "loading");
+  }
+
+  /** The server has confirmed or refused what it was asked: the frames that come now are the answer. */
+  answered(): void {
+    this.unanswered = Math.max(0, this.unanswered - 1);
+    if (this.unanswered === 0) this.#isBehind = false;
+  }
+
+  /** Nothing is read any more, so what is shown is what the server had. */
+  paused(): void {
+    this.#isBehind = this.isAsked;
+    if (this.status === "live") this.#become("stale");
   }
 
   /** The line is gone. */
   lineLost(): void {
     this.isAsked = false;
     this.unanswered = 0;
+    this.#isBehind = false;
     if (this.status === "live") this.#become("stale");
   }
 
@@ -147,17 +177,31 @@ export class Channel {
     return isGood;
   }
 
-  /** Applies a frame; null: it begins after what is known here. */
-  take(frame: SyncFrame, chars: number): Taken | null {
+  /** Applies a frame of so many bytes; null: it begins after what is known here. `serverTime` is in Unix seconds. */
+  take(frame: SyncFrame, bytes: number, serverTime: number | null = null): Taken | null {
     const applied = this.mirror.apply(frame);
     if (applied === null) return null;
     const wasLive = this.status === "live";
-    if (!wasLive) this.#count(frame, chars);
-    const oldest = wasLive && this.mirror.isLive && !frame.reset ? oldestOf(frame) : null;
+    const received = receivedOf(frame, bytes);
+    if (!wasLive) this.#count(received, frame.reset === true);
     const isLost = this.mirror.since() === undefined && applied.repaired > 0;
-    const status = this.mirror.isLive && !isLost ? "live" : this.status === "loading" ? "loading" : "stale";
-    this.#tell(applied.changed, status, applied.events, applied.missed > 0);
-    return { repaired: applied.repaired, oldest, isLost };
+    const isLive = this.mirror.isLive && !isLost && !this.#isBehind;
+    this.#tell(
+      applied.changed,
+      isLive ? "live" : this.status === "loading" ? "loading" : "stale",
+      applied.events,
+      applied.missed > 0,
+    );
+    const oldest = wasLive && isLive && !frame.reset ? oldestOf(frame) : null;
+    const ageMs = oldest === null || serverTime === null ? null : Math.max(0, (serverTime - oldest) * 1000);
+    if (this.frames.size > 0) this.frames.tell({ ...received, ageMs });
+    return { repaired: applied.repaired, ageMs, isLost };
+  }
+
+  /** How long a snapshot of what is shown would be as the server's frame, in bytes. Costs as much as making one. */
+  snapshotBytes(): number {
+    const view = this.view === "" ? {} : { view: this.view };
+    return utf8Length(JSON.stringify({ type: "sync", channel: this.name, ...view, ...this.mirror.asSnapshot() }));
   }
 
   get snapshot(): ViewSnapshot {
@@ -180,18 +224,15 @@ export class Channel {
     return this.mirror.size > 0 || this.mirror.since() !== undefined;
   }
 
-  #count(frame: SyncFrame, chars: number): void {
-    const changes = Object.values(frame.agents ?? {});
-    const before = frame.reset ? NOTHING : this.#catchUp;
-    let fields = before.fields;
-    for (const { set, unset } of changes) fields += Object.keys(set ?? {}).length + (unset?.length ?? 0);
+  #count({ bytes, agents, fields, events }: Omit<ReceivedFrame, "ageMs">, isReset: boolean): void {
+    const before = isReset ? NOTHING : this.#catchUp;
     this.#catchUp = {
       frames: before.frames + 1,
-      chars: before.chars + chars,
-      agents: before.agents + changes.length + (frame.removed?.length ?? 0),
-      fields,
-      events: before.events + (frame.events?.length ?? 0),
-      isReset: before.isReset || frame.reset === true,
+      bytes: before.bytes + bytes,
+      agents: before.agents + agents.length,
+      fields: before.fields + fields,
+      events: before.events + events,
+      isReset: before.isReset || isReset,
     };
   }
 
@@ -213,6 +254,15 @@ export class Channel {
     for (const event of events) this.events.tell(event);
     if (status !== before) this.statuses.tell({ status, before, catchUp: status === "live" ? catchUp : null });
   }
+}
+
+function receivedOf(frame: SyncFrame, bytes: number): Omit<ReceivedFrame, "ageMs"> {
+  let fields = 0;
+  for (const { set, unset } of Object.values(frame.agents ?? {})) {
+    fields += Object.keys(set ?? {}).length + (unset?.length ?? 0);
+  }
+  const agents = [...new Set([...(frame.removed ?? []), ...Object.keys(frame.agents ?? {})])];
+  return { bytes, agents, fields, events: frame.events?.length ?? 0 };
 }
 
 function oldestOf(frame: SyncFrame): number | null {

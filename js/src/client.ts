@@ -2,7 +2,7 @@
 
 import { Actions } from "./actions.js";
 import { Channel, type ViewSnapshot } from "./channel.js";
-import type { Fields, Json, SyncFrame } from "./frames.js";
+import { type Fields, type Json, type SyncFrame, utf8Length } from "./frames.js";
 import { LINE_DEFAULTS, LineKeeper, type LineOptions, type LineStatus } from "./line.js";
 import { Listeners } from "./listeners.js";
 import { Notices, type Notification, SYSTEM_CHANNEL } from "./notices.js";
@@ -89,7 +89,7 @@ export class Client {
     const lineOptions: LineOptions = { ...LINE_DEFAULTS, ...Object.fromEntries(given) };
     this.#keeper = new LineKeeper(transport, lineOptions, this.#clock, this.#around, {
       opened: () => this.#opened(),
-      receive: (frame, chars) => this.#received(frame, chars),
+      receive: (frame, text) => this.#received(frame, text),
       changed: (status) => this.#lineChanged(status),
     });
     this.#actions = new Actions(this.#around, (frame) => this.#keeper.send(frame));
@@ -169,9 +169,39 @@ export class Client {
     return this.#actions.act(agentId, action, params, options.timeoutMs ?? this.#options.actionTimeoutMs ?? 10_000);
   }
 
-  /** Opens the line again, as after a log-in; at once if it waits for its next attempt. */
+  get isPaused(): boolean {
+    return this.#keeper.isPaused;
+  }
+
+  /**
+   * Reads nothing any more: frames are neither applied nor acknowledged, so the server soon sends none, and the views
+   * are stale. The line stays open; where it breaks, or far more comes than a server may send, it stays away until
+   * `resume()`. For a page that nobody looks at, and to see what a slow reader sees.
+   */
+  pause(): void {
+    if (this.#isClosed || this.isPaused) return;
+    for (const { stop } of this.#questions) stop(); // the answers will not be read in time
+    this.#keeper.pause();
+    for (const channel of this.#channels.values()) channel.paused();
+  }
+
+  /** Reads again: what had come first, then what the server says has changed since. */
+  resume(): void {
+    if (this.#isClosed || !this.isPaused) return;
+    const wasOpen = this.#keeper.isOpen;
+    this.#keeper.resume(); // and acknowledges: who subscribes with an acknowledgement overdue is closed
+    if (wasOpen && this.#keeper.isOpen) this.#askForAll();
+  }
+
+  /** Closes the line until `reconnect()`. What is shown stays, and is stale. */
+  disconnect(): void {
+    if (!this.#isClosed) this.#keeper.close();
+  }
+
+  /** Opens the line again, as after a log-in; at once if it waits for its next attempt. Ends a pause. */
   reconnect(): void {
     if (this.#isClosed) return;
+    this.resume();
     this.#keeper.fail("asked to");
     this.#keeper.connect();
   }
@@ -199,12 +229,18 @@ export class Client {
   #askAll(withNotices = false): void {
     const channels = [...this.#toAsk].filter((channel) => this.#channels.get(channel.name) === channel);
     this.#toAsk.clear();
-    if (!this.#keeper.isOpen) return; // an open line asks for everything
+    if (!this.#keeper.isOpen || this.#keeper.isPaused) return; // an open line, and one that is read again, asks for everything
     let notices = withNotices ? this.#notices.since() : undefined;
     for (let at = 0; at < channels.length || notices !== undefined; at += PER_FRAME) {
       this.#subscribe(channels.slice(at, at + PER_FRAME), notices);
       notices = undefined;
     }
+  }
+
+  #askForAll(withNotices = false): void {
+    this.#toAsk.clear();
+    for (const channel of this.#channels.values()) this.#toAsk.add(channel);
+    this.#askAll(withNotices);
   }
 
   #subscribe(channels: Channel[], notices?: object): void {
@@ -216,7 +252,6 @@ export class Client {
       if (at !== undefined) since.push([channel.name, at]);
       if (channel.fields !== null) fields.push([channel.name, channel.fields]);
       channel.asked();
-      channel.unanswered++;
     }
     if (notices !== undefined) {
       names.push(SYSTEM_CHANNEL);
@@ -247,16 +282,14 @@ export class Client {
   // what comes
 
   #opened(): void {
-    this.#toAsk.clear();
-    for (const channel of this.#channels.values()) this.#toAsk.add(channel);
-    this.#askAll(true);
+    this.#askForAll(true);
     this.#actions.lineOpened();
   }
 
-  #received(frame: { [name: string]: unknown }, chars: number): void {
+  #received(frame: { [name: string]: unknown }, text: string): void {
     switch (frame.type) {
       case "sync":
-        this.#sync(frame as unknown as SyncFrame, chars);
+        this.#sync(frame as unknown as SyncFrame, text);
         break;
       case "subscription_confirmed":
         this.#confirmed(frame.channels as string[]);
@@ -276,31 +309,30 @@ export class Client {
     }
   }
 
-  #sync(frame: SyncFrame, chars: number): void {
+  #sync(frame: SyncFrame, text: string): void {
     this.#clock.heard(this.#around.now(), frame.ts);
-    let oldest: number | null = null;
+    let ageMs: number | null = null;
     if (frame.channel === SYSTEM_CHANNEL) {
       for (const notification of this.#notices.take(frame)) this.#notifications.tell(notification);
     } else {
-      oldest = this.#apply(frame, chars);
+      ageMs = this.#apply(frame, text);
     }
-    if (frame.ack) this.#acknowledge(frame, oldest);
+    if (frame.ack) this.#acknowledge(frame, ageMs);
   }
 
-  #apply(frame: SyncFrame, chars: number): number | null {
+  #apply(frame: SyncFrame, text: string): number | null {
     const channel = this.#channels.get(frame.channel);
     if (channel === undefined || !channel.isAsked || (frame.view ?? "") !== channel.view) return null; // of before
-    const taken = channel.take(frame, chars);
+    const taken = channel.take(frame, utf8Length(text), this.serverTime);
     this.#repaired += taken?.repaired ?? 0;
     if ((taken === null || taken.isLost) && channel.unanswered === 0 && channel.isAsked) this.#subscribe([channel]);
     if (taken === null) return null;
     this.#toKeep(channel);
-    return taken.oldest;
+    return taken.ageMs;
   }
 
-  #acknowledge(frame: SyncFrame, oldest: number | null): void {
-    const now = this.serverTime;
-    const age = oldest === null || now === null ? {} : { age_ms: Math.max(0, Math.round((now - oldest) * 1e5) / 100) };
+  #acknowledge(frame: SyncFrame, ageMs: number | null): void {
+    const age = ageMs === null ? {} : { age_ms: Math.round(ageMs * 100) / 100 };
     const repaired = this.#repaired > 0 ? { repaired: this.#repaired } : {};
     if (this.#keeper.send({ type: "ack", channel: frame.channel, offset: frame.to, ...age, ...repaired })) {
       this.#repaired = 0;
@@ -312,7 +344,7 @@ export class Client {
     if (question === undefined) return;
     question.stop();
     for (const channel of question.channels) {
-      channel.unanswered = Math.max(0, channel.unanswered - 1);
+      channel.answered();
       if (!names.includes(channel.name)) this.#refuse(channel);
     }
   }

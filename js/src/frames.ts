@@ -52,6 +52,17 @@ export interface SyncFrame {
   ack?: boolean;
 }
 
+/** How many bytes a text is in UTF-8, as it travels. */
+export function utf8Length(text: string): number {
+  let bytes = text.length;
+  for (let at = 0; at < text.length; at++) {
+    const unit = text.charCodeAt(at);
+    if (unit < 0x80) continue;
+    bytes += unit < 0x800 || (unit >= 0xd800 && unit < 0xe000) ? 1 : 2; // a pair of surrogates is four bytes
+  }
+  return bytes;
+}
+
 /** The name of a view in frames and positions: its fields, sorted by code points as the server does. */
 export function viewName(fields: readonly string[] | null): string {
   return fields === null ? "" : [...new Set(fields)].sort(byCodePoint).join(",");

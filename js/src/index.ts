@@ -28,7 +28,7 @@ function tagOf(page: Document): { dataset: DOMStringMap } {
   return page.querySelector<HTMLElement>("script[data-update-pipeline-socket]") ?? { dataset: {} };
 }
 
-export type { CatchUp, StatusChange, ViewSnapshot, ViewStatus } from "./channel.js";
+export type { CatchUp, ReceivedFrame, StatusChange, ViewSnapshot, ViewStatus } from "./channel.js";
 export { Client, type ClientOptions, type ServerError } from "./client.js";
 export { CLOSE_CODES } from "./close-codes.js";
 export { sameJson, shallowEqual } from "./equal.js";

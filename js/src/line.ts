@@ -41,8 +41,11 @@ export interface LineStatus {
   readonly retryInMs: number;
 }
 
-/** A frame of the server, parsed; `chars` is how long its text was. */
-export type Receive = (frame: { [name: string]: unknown }, chars: number) => void;
+/** So much may come unread: more than a server's window holds, so that one that goes by it is never cut off. */
+export const UNREAD_CHARS = 1_000_000;
+
+/** A frame of the server, parsed, and its text. */
+export type Receive = (frame: { [name: string]: unknown }, text: string) => void;
 
 export interface Owner {
   /** The server has greeted: the line is open. */
@@ -60,6 +63,9 @@ export class LineKeeper {
   #attempt = 0;
   #heardAt = 0;
   #pingedAt = 0;
+  #unread: string[] | null = null; // while it is paused: what has come
+  #unreadChars = 0;
+  #isOwed = false; // the line broke while it was paused
   #timers = new Map<string, () => void>();
 
   constructor(
@@ -74,6 +80,35 @@ export class LineKeeper {
     return this.status.state === "open";
   }
 
+  get isPaused(): boolean {
+    return this.#unread !== null;
+  }
+
+  /** Reads nothing, asks nothing and opens nothing until `resume`. */
+  pause(): void {
+    if (this.#unread !== null) return;
+    this.#unread = [];
+    this.#unreadChars = 0;
+    this.#isOwed = this.status.state === "waiting";
+    this.#stopTimers();
+  }
+
+  resume(): void {
+    const unread = this.#unread;
+    if (unread === null) return;
+    this.#unread = null;
+    const line = this.#line;
+    if (line === null) {
+      if (this.#isOwed) this.connect();
+      return;
+    }
+    const wasOpen = this.isOpen;
+    if (!wasOpen) this.#awaitGreeting();
+    for (const text of unread) this.#message(line, text);
+    // Acknowledgements first: a server closes who talks while one is overdue.
+    if (wasOpen && this.#line === line && !this.isPaused) this.#begin();
+  }
+
   /** Opens a line now, also where it had ended for good. */
   connect(): void {
     if (this.#line !== null) return;
@@ -86,11 +121,17 @@ export class LineKeeper {
       closed: (code, reason) => this.#line === line && this.#ended(code, reason),
     });
     this.#line = line;
+    this.#isOwed = false;
+    if (!this.isPaused) this.#awaitGreeting();
+  }
+
+  #awaitGreeting(): void {
     this.#after("answer", this.options.answerWithinMs, () => this.fail("no greeting came"));
   }
 
   /** The network or the page is back: ends a wait, and looks whether an open line is alive. */
   wake(): void {
+    if (this.isPaused) return;
     if (this.status.state === "waiting") this.connect();
     else if (this.isOpen) this.#ping();
   }
@@ -112,12 +153,20 @@ export class LineKeeper {
   close(): void {
     this.#line?.close();
     this.#line = null;
+    this.#isOwed = false;
+    this.#forgetUnread();
     this.#stopTimers();
     if (this.status.state !== "closed") this.#set({ state: "closed", code: 1000, reason: "", retryInMs: 0 });
   }
 
   #message(line: Line, text: string): void {
     if (this.#line !== line) return;
+    if (this.#unread !== null) {
+      this.#unread.push(text);
+      this.#unreadChars += text.length;
+      if (this.#unreadChars > UNREAD_CHARS) this.fail("too much came that was not read");
+      return;
+    }
     this.#heardAt = this.around.now();
     let frame: unknown;
     try {
@@ -132,12 +181,12 @@ export class LineKeeper {
     const fields = frame as { [name: string]: unknown };
     if (fields.type === "connection_established") this.#greeted(fields);
     else if (fields.type === "pong") this.#pong(fields);
-    else this.#hand(fields, text.length);
+    else this.#hand(fields, text);
   }
 
-  #hand(frame: { [name: string]: unknown }, chars: number): void {
+  #hand(frame: { [name: string]: unknown }, text: string): void {
     try {
-      this.owner.receive(frame, chars);
+      this.owner.receive(frame, text);
     } catch (error) {
       this.around.report(error);
       this.fail("a frame could not be understood"); // and comes back from where it is sure to be
@@ -150,11 +199,16 @@ export class LineKeeper {
     this.#stopTimers();
     this.#set({ state: "open", code: 0, reason: "", retryInMs: 0 });
     if (!this.isOpen) return;
+    this.#begin();
+    this.owner.opened();
+  }
+
+  /** Looks after an open line. */
+  #begin(): void {
     this.#after("steady", STEADY_MS, () => {
       this.#attempt = 0;
     });
     this.#ping();
-    this.owner.opened();
   }
 
   #ping(): void {
@@ -173,8 +227,11 @@ export class LineKeeper {
 
   #ended(code: number, reason: string): void {
     this.#line = null;
+    this.#forgetUnread(); // it is sent again, as far as it is still true
     this.#stopTimers();
-    if (CLOSE_CODES.get(code)?.reconnect === false) {
+    const comesBack = CLOSE_CODES.get(code)?.reconnect !== false;
+    if (this.isPaused) this.#isOwed = comesBack;
+    if (this.isPaused || !comesBack) {
       this.#set({ state: "closed", code, reason, retryInMs: 0 });
       return;
     }
@@ -183,6 +240,11 @@ export class LineKeeper {
     const retryInMs = this.around.random() * ceiling;
     this.#after("retry", retryInMs, () => this.connect());
     this.#set({ state: "waiting", code, reason, retryInMs });
+  }
+
+  #forgetUnread(): void {
+    if (this.#unread !== null) this.#unread = [];
+    this.#unreadChars = 0;
   }
 
   #set(status: LineStatus): void {

@@ -119,6 +119,14 @@ export class Mirror {
     return gone;
   }
 
+  /** What is shown, as the one frame that would tell it to somebody new. */
+  asSnapshot(): Omit<SyncFrame, "type" | "channel"> {
+    const agents = Array.from(this.#shown, ([agentId, { fields, at }]) => [agentId, { set: fields, at }] as const);
+    const ts = Math.max(0, ...agents.map(([, { at }]) => at));
+    const { epoch, position: to } = this;
+    return { epoch, from: 0, to, ts, reset: true, agents: Object.fromEntries(agents), event_count: this.#eventCount ?? 0 };
+  }
+
   /** What a reload needs to go on from here; null while there is nothing to go on from. */
   save(): SavedMirror | null {
     if (this.since() === undefined || this.#gathered !== null) return null;

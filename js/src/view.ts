@@ -1,6 +1,6 @@
 /** One user's hold on a channel. */
 
-import type { Channel, StatusChange, ViewSnapshot, ViewStatus } from "./channel.js";
+import type { Channel, ReceivedFrame, StatusChange, ViewSnapshot, ViewStatus } from "./channel.js";
 import type { Fields, PipelineEvent } from "./frames.js";
 
 export class View {
@@ -63,6 +63,16 @@ export class View {
   /** Calls back when the view becomes live, stale or refused. */
   onStatus(call: (change: StatusChange) => void): () => void {
     return this.#keep(this.channel.statuses.add(call));
+  }
+
+  /** Calls back with each frame, once it is applied and all else has been called: what it was, and how old. */
+  onFrame(call: (frame: ReceivedFrame) => void): () => void {
+    return this.#keep(this.channel.frames.add(call));
+  }
+
+  /** How many bytes a snapshot of what is shown now would be: what a resume saves. Costs as much as making one. */
+  snapshotBytes(): number {
+    return this.channel.snapshotBytes();
   }
 
   /** Ends it: its callbacks are called no more; with the last view of a channel the subscription ends. */

@@ -57,8 +57,8 @@ test("a view is loading, live, stale without a line, and live again with what ch
   assert.equal(view.status, "live");
   assert.equal(view.get("a").mood, "happy");
   assert.deepEqual(told.map(([status]) => status), ["stale", "live"]);
-  const { chars, ...catchUp } = told[1][1];
-  assert.ok(chars > 100);
+  const { bytes, ...catchUp } = told[1][1];
+  assert.ok(bytes > 100);
   assert.deepEqual(catchUp, { frames: 2, agents: 1, fields: 3, events: 0, isReset: false });
 });
 

@@ -129,7 +129,7 @@ def test_a_day_of_a_client(program: Program, served: Site) -> None:
     assert program.wait("view.agents.size === 99")
     resumed = program.ask("statuses.filter(({status}) => status === 'live').map(({catchUp}) => catchUp)")
     assert not any(one["isReset"] for one in resumed)
-    assert sum(one["chars"] for one in resumed) < 2000
+    assert sum(one["bytes"] for one in resumed) < 2000
 
     served.kill()
     assert program.wait("view.status === 'stale'")
@@ -140,6 +140,33 @@ def test_a_day_of_a_client(program: Program, served: Site) -> None:
     served.do("patch", 4)
     assert program.wait("view.get('agent_000').mood === 'mood 4'")
     assert program.ask("view.missed + map.missed") == 0
+
+
+def test_a_slow_reader_is_told_what_changed_meanwhile_once(program: Program, served: Site) -> None:
+    """Far more than a window comes while nothing is read: the answer is the newest values, each field once."""
+    assert program.wait("view.status === 'live' && map.status === 'live'")
+    snapshot = program.ask("statuses[0].catchUp.bytes")
+    assert program.ask("view.snapshotBytes()") == pytest.approx(snapshot, rel=0.02)
+    program.ask("(statuses.length = 0, client.pause(), 0)")
+    assert program.ask("view.status") == "stale"
+    for _ in range(12):
+        served.do("fill", 300)
+    for number in range(1, 30):
+        served.do("patch", number)
+    assert program.ask("view.agents.size") == 100
+    program.ask("(client.resume(), 0)")
+    assert program.wait("view.status === 'live' && view.get('agent_000').mood === 'mood 29'")
+    assert program.wait("map.status === 'live' && map.agents.size === 300 && view.agents.size === 300")
+    (caught_up,) = program.ask("statuses.filter(({status}) => status === 'live').map(({catchUp}) => catchUp)")
+    assert not caught_up["isReset"]
+    # Agents that were filled again and again: unread frames of a window, and then each field once.
+    assert caught_up["bytes"] < 128 * 1024 + 2 * program.ask("view.snapshotBytes()")
+
+    program.ask("(client.disconnect(), 0)")
+    assert program.ask("[client.status.state, view.status, view.agents.size]") == ["closed", "stale", 300]
+    served.do("patch", 30)
+    program.ask("(client.reconnect(), 0)")
+    assert program.wait("view.status === 'live' && view.get('agent_000').mood === 'mood 30'")
 
 
 def test_a_flood_is_followed_to_its_end(program: Program, served: Site) -> None:

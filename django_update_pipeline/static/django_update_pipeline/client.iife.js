@@ -113,6 +113,15 @@ var UpdatePipeline = (() => {
   };
 
   // src/frames.ts
+  function utf8Length(text) {
+    let bytes = text.length;
+    for (let at = 0; at < text.length; at++) {
+      const unit = text.charCodeAt(at);
+      if (unit < 128) continue;
+      bytes += unit < 2048 || unit >= 55296 && unit < 57344 ? 1 : 2;
+    }
+    return bytes;
+  }
   function viewName(fields) {
     return fields === null ? "" : [...new Set(fields)].sort(byCodePoint).join(",");
   }
@@ -258,6 +267,13 @@ var UpdatePipeline = (() => {
       this.#gathered = null;
       return gone;
     }
+    /** What is shown, as the one frame that would tell it to somebody new. */
+    asSnapshot() {
+      const agents = Array.from(this.#shown, ([agentId, { fields, at }]) => [agentId, { set: fields, at }]);
+      const ts = Math.max(0, ...agents.map(([, { at }]) => at));
+      const { epoch, position: to } = this;
+      return { epoch, from: 0, to, ts, reset: true, agents: Object.fromEntries(agents), event_count: this.#eventCount ?? 0 };
+    }
     /** What a reload needs to go on from here; null while there is nothing to go on from. */
     save() {
       if (this.since() === void 0 || this.#gathered !== null) return null;
@@ -374,7 +390,7 @@ var UpdatePipeline = (() => {
   }
 
   // src/channel.ts
-  var NOTHING = { frames: 0, chars: 0, agents: 0, fields: 0, events: 0, isReset: false };
+  var NOTHING = { frames: 0, bytes: 0, agents: 0, fields: 0, events: 0, isReset: false };
   var Channel = class {
     constructor(name, report) {
       this.name = name;
@@ -382,6 +398,7 @@ var UpdatePipeline = (() => {
       this.events = new Listeners(report);
       this.statuses = new Listeners(report);
       this.changes = new Listeners(report);
+      this.frames = new Listeners(report);
     }
     name;
     report;
@@ -389,11 +406,14 @@ var UpdatePipeline = (() => {
     events;
     statuses;
     changes;
+    frames;
     status = "loading";
     /** Whether this line's server was asked for it. */
     isAsked = false;
     /** Subscriptions that the server has not answered yet. */
     unanswered = 0;
+    /** Nothing was read for a while: it is live again once the server has answered from here. */
+    #isBehind = false;
     #users = /* @__PURE__ */ new Map();
     #fields = null;
     #byAgent = /* @__PURE__ */ new Map();
@@ -437,13 +457,25 @@ var UpdatePipeline = (() => {
     /** The server is being asked. */
     asked() {
       this.isAsked = true;
-      this.#catchUp = NOTHING;
+      this.unanswered++;
+      if (!this.#isBehind) this.#catchUp = NOTHING;
       if (this.status !== "loading") this.#become(this.#hasSomething ? "stale" : "loading");
+    }
+    /** The server has confirmed or refused what it was asked: the frames that come now are the answer. */
+    answered() {
+      this.unanswered = Math.max(0, this.unanswered - 1);
+      if (this.unanswered === 0) this.#isBehind = false;
+    }
+    /** Nothing is read any more, so what is shown is what the server had. */
+    paused() {
+      this.#isBehind = this.isAsked;
+      if (this.status === "live") this.#become("stale");
     }
     /** The line is gone. */
     lineLost() {
       this.isAsked = false;
       this.unanswered = 0;
+      this.#isBehind = false;
       if (this.status === "live") this.#become("stale");
     }
     /** It may not be seen (any more): nothing is shown. */
@@ -461,17 +493,30 @@ var UpdatePipeline = (() => {
       if (isGood) this.#become("stale");
       return isGood;
     }
-    /** Applies a frame; null: it begins after what is known here. */
-    take(frame, chars) {
+    /** Applies a frame of so many bytes; null: it begins after what is known here. `serverTime` is in Unix seconds. */
+    take(frame, bytes, serverTime = null) {
       const applied = this.mirror.apply(frame);
       if (applied === null) return null;
       const wasLive = this.status === "live";
-      if (!wasLive) this.#count(frame, chars);
-      const oldest = wasLive && this.mirror.isLive && !frame.reset ? oldestOf(frame) : null;
+      const received = receivedOf(frame, bytes);
+      if (!wasLive) this.#count(received, frame.reset === true);
       const isLost = this.mirror.since() === void 0 && applied.repaired > 0;
-      const status = this.mirror.isLive && !isLost ? "live" : this.status === "loading" ? "loading" : "stale";
-      this.#tell(applied.changed, status, applied.events, applied.missed > 0);
-      return { repaired: applied.repaired, oldest, isLost };
+      const isLive = this.mirror.isLive && !isLost && !this.#isBehind;
+      this.#tell(
+        applied.changed,
+        isLive ? "live" : this.status === "loading" ? "loading" : "stale",
+        applied.events,
+        applied.missed > 0
+      );
+      const oldest = wasLive && isLive && !frame.reset ? oldestOf(frame) : null;
+      const ageMs = oldest === null || serverTime === null ? null : Math.max(0, (serverTime - oldest) * 1e3);
+      if (this.frames.size > 0) this.frames.tell({ ...received, ageMs });
+      return { repaired: applied.repaired, ageMs, isLost };
+    }
+    /** How long a snapshot of what is shown would be as the server's frame, in bytes. Costs as much as making one. */
+    snapshotBytes() {
+      const view = this.view === "" ? {} : { view: this.view };
+      return utf8Length(JSON.stringify({ type: "sync", channel: this.name, ...view, ...this.mirror.asSnapshot() }));
     }
     get snapshot() {
       this.#snapshot ??= { agents: this.mirror.agents(), status: this.status, missed: this.mirror.missed };
@@ -490,18 +535,15 @@ var UpdatePipeline = (() => {
     get #hasSomething() {
       return this.mirror.size > 0 || this.mirror.since() !== void 0;
     }
-    #count(frame, chars) {
-      const changes = Object.values(frame.agents ?? {});
-      const before = frame.reset ? NOTHING : this.#catchUp;
-      let fields = before.fields;
-      for (const { set, unset } of changes) fields += Object.keys(set ?? {}).length + (unset?.length ?? 0);
+    #count({ bytes, agents, fields, events }, isReset) {
+      const before = isReset ? NOTHING : this.#catchUp;
       this.#catchUp = {
         frames: before.frames + 1,
-        chars: before.chars + chars,
-        agents: before.agents + changes.length + (frame.removed?.length ?? 0),
-        fields,
-        events: before.events + (frame.events?.length ?? 0),
-        isReset: before.isReset || frame.reset === true
+        bytes: before.bytes + bytes,
+        agents: before.agents + agents.length,
+        fields: before.fields + fields,
+        events: before.events + events,
+        isReset: before.isReset || isReset
       };
     }
     #become(status) {
@@ -522,6 +564,14 @@ var UpdatePipeline = (() => {
       if (status !== before) this.statuses.tell({ status, before, catchUp: status === "live" ? catchUp : null });
     }
   };
+  function receivedOf(frame, bytes) {
+    let fields = 0;
+    for (const { set, unset } of Object.values(frame.agents ?? {})) {
+      fields += Object.keys(set ?? {}).length + (unset?.length ?? 0);
+    }
+    const agents = [.../* @__PURE__ */ new Set([...frame.removed ?? [], ...Object.keys(frame.agents ?? {})])];
+    return { bytes, agents, fields, events: frame.events?.length ?? 0 };
+  }
   function oldestOf(frame) {
     let oldest = Infinity;
     for (const { at } of Object.values(frame.agents ?? {})) oldest = Math.min(oldest, at);
@@ -555,6 +605,7 @@ var UpdatePipeline = (() => {
     answerWithinMs: 1e4
   };
   var STEADY_MS = 5e3;
+  var UNREAD_CHARS = 1e6;
   var FIRST = { state: "connecting", code: 0, reason: "", retryInMs: 0 };
   var LineKeeper = class {
     constructor(transport, options, clock, around, owner) {
@@ -574,9 +625,39 @@ var UpdatePipeline = (() => {
     #attempt = 0;
     #heardAt = 0;
     #pingedAt = 0;
+    #unread = null;
+    // while it is paused: what has come
+    #unreadChars = 0;
+    #isOwed = false;
+    // the line broke while it was paused
     #timers = /* @__PURE__ */ new Map();
     get isOpen() {
       return this.status.state === "open";
+    }
+    get isPaused() {
+      return this.#unread !== null;
+    }
+    /** Reads nothing, asks nothing and opens nothing until `resume`. */
+    pause() {
+      if (this.#unread !== null) return;
+      this.#unread = [];
+      this.#unreadChars = 0;
+      this.#isOwed = this.status.state === "waiting";
+      this.#stopTimers();
+    }
+    resume() {
+      const unread = this.#unread;
+      if (unread === null) return;
+      this.#unread = null;
+      const line = this.#line;
+      if (line === null) {
+        if (this.#isOwed) this.connect();
+        return;
+      }
+      const wasOpen = this.isOpen;
+      if (!wasOpen) this.#awaitGreeting();
+      for (const text of unread) this.#message(line, text);
+      if (wasOpen && this.#line === line && !this.isPaused) this.#begin();
     }
     /** Opens a line now, also where it had ended for good. */
     connect() {
@@ -590,10 +671,15 @@ var UpdatePipeline = (() => {
         closed: (code, reason) => this.#line === line && this.#ended(code, reason)
       });
       this.#line = line;
+      this.#isOwed = false;
+      if (!this.isPaused) this.#awaitGreeting();
+    }
+    #awaitGreeting() {
       this.#after("answer", this.options.answerWithinMs, () => this.fail("no greeting came"));
     }
     /** The network or the page is back: ends a wait, and looks whether an open line is alive. */
     wake() {
+      if (this.isPaused) return;
       if (this.status.state === "waiting") this.connect();
       else if (this.isOpen) this.#ping();
     }
@@ -612,11 +698,19 @@ var UpdatePipeline = (() => {
     close() {
       this.#line?.close();
       this.#line = null;
+      this.#isOwed = false;
+      this.#forgetUnread();
       this.#stopTimers();
       if (this.status.state !== "closed") this.#set({ state: "closed", code: 1e3, reason: "", retryInMs: 0 });
     }
     #message(line, text) {
       if (this.#line !== line) return;
+      if (this.#unread !== null) {
+        this.#unread.push(text);
+        this.#unreadChars += text.length;
+        if (this.#unreadChars > UNREAD_CHARS) this.fail("too much came that was not read");
+        return;
+      }
       this.#heardAt = this.around.now();
       let frame;
       try {
@@ -631,11 +725,11 @@ var UpdatePipeline = (() => {
       const fields = frame;
       if (fields.type === "connection_established") this.#greeted(fields);
       else if (fields.type === "pong") this.#pong(fields);
-      else this.#hand(fields, text.length);
+      else this.#hand(fields, text);
     }
-    #hand(frame, chars) {
+    #hand(frame, text) {
       try {
-        this.owner.receive(frame, chars);
+        this.owner.receive(frame, text);
       } catch (error) {
         this.around.report(error);
         this.fail("a frame could not be understood");
@@ -647,11 +741,15 @@ var UpdatePipeline = (() => {
       this.#stopTimers();
       this.#set({ state: "open", code: 0, reason: "", retryInMs: 0 });
       if (!this.isOpen) return;
+      this.#begin();
+      this.owner.opened();
+    }
+    /** Looks after an open line. */
+    #begin() {
       this.#after("steady", STEADY_MS, () => {
         this.#attempt = 0;
       });
       this.#ping();
-      this.owner.opened();
     }
     #ping() {
       this.#pingedAt = this.around.now();
@@ -667,8 +765,11 @@ var UpdatePipeline = (() => {
     }
     #ended(code, reason) {
       this.#line = null;
+      this.#forgetUnread();
       this.#stopTimers();
-      if (CLOSE_CODES.get(code)?.reconnect === false) {
+      const comesBack = CLOSE_CODES.get(code)?.reconnect !== false;
+      if (this.isPaused) this.#isOwed = comesBack;
+      if (this.isPaused || !comesBack) {
         this.#set({ state: "closed", code, reason, retryInMs: 0 });
         return;
       }
@@ -677,6 +778,10 @@ var UpdatePipeline = (() => {
       const retryInMs = this.around.random() * ceiling;
       this.#after("retry", retryInMs, () => this.connect());
       this.#set({ state: "waiting", code, reason, retryInMs });
+    }
+    #forgetUnread() {
+      if (this.#unread !== null) this.#unread = [];
+      this.#unreadChars = 0;
     }
     #set(status) {
       this.status = status;
@@ -1137,6 +1242,14 @@ var UpdatePipeline = (() => {
     onStatus(call) {
       return this.#keep(this.channel.statuses.add(call));
     }
+    /** Calls back with each frame, once it is applied and all else has been called: what it was, and how old. */
+    onFrame(call) {
+      return this.#keep(this.channel.frames.add(call));
+    }
+    /** How many bytes a snapshot of what is shown now would be: what a resume saves. Costs as much as making one. */
+    snapshotBytes() {
+      return this.channel.snapshotBytes();
+    }
     /** Ends it: its callbacks are called no more; with the last view of a channel the subscription ends. */
     close() {
       if (this.#isClosed) return;
@@ -1204,7 +1317,7 @@ var UpdatePipeline = (() => {
       const lineOptions = { ...LINE_DEFAULTS, ...Object.fromEntries(given) };
       this.#keeper = new LineKeeper(transport, lineOptions, this.#clock, this.#around, {
         opened: () => this.#opened(),
-        receive: (frame, chars) => this.#received(frame, chars),
+        receive: (frame, text) => this.#received(frame, text),
         changed: (status) => this.#lineChanged(status)
       });
       this.#actions = new Actions(this.#around, (frame) => this.#keeper.send(frame));
@@ -1268,9 +1381,35 @@ var UpdatePipeline = (() => {
     act(agentId, action, params = {}, options = {}) {
       return this.#actions.act(agentId, action, params, options.timeoutMs ?? this.#options.actionTimeoutMs ?? 1e4);
     }
-    /** Opens the line again, as after a log-in; at once if it waits for its next attempt. */
+    get isPaused() {
+      return this.#keeper.isPaused;
+    }
+    /**
+     * Reads nothing any more: frames are neither applied nor acknowledged, so the server soon sends none, and the views
+     * are stale. The line stays open; where it breaks, or far more comes than a server may send, it stays away until
+     * `resume()`. For a page that nobody looks at, and to see what a slow reader sees.
+     */
+    pause() {
+      if (this.#isClosed || this.isPaused) return;
+      for (const { stop } of this.#questions) stop();
+      this.#keeper.pause();
+      for (const channel of this.#channels.values()) channel.paused();
+    }
+    /** Reads again: what had come first, then what the server says has changed since. */
+    resume() {
+      if (this.#isClosed || !this.isPaused) return;
+      const wasOpen = this.#keeper.isOpen;
+      this.#keeper.resume();
+      if (wasOpen && this.#keeper.isOpen) this.#askForAll();
+    }
+    /** Closes the line until `reconnect()`. What is shown stays, and is stale. */
+    disconnect() {
+      if (!this.#isClosed) this.#keeper.close();
+    }
+    /** Opens the line again, as after a log-in; at once if it waits for its next attempt. Ends a pause. */
     reconnect() {
       if (this.#isClosed) return;
+      this.resume();
       this.#keeper.fail("asked to");
       this.#keeper.connect();
     }
@@ -1294,12 +1433,17 @@ var UpdatePipeline = (() => {
     #askAll(withNotices = false) {
       const channels = [...this.#toAsk].filter((channel) => this.#channels.get(channel.name) === channel);
       this.#toAsk.clear();
-      if (!this.#keeper.isOpen) return;
+      if (!this.#keeper.isOpen || this.#keeper.isPaused) return;
       let notices = withNotices ? this.#notices.since() : void 0;
       for (let at = 0; at < channels.length || notices !== void 0; at += PER_FRAME) {
         this.#subscribe(channels.slice(at, at + PER_FRAME), notices);
         notices = void 0;
       }
+    }
+    #askForAll(withNotices = false) {
+      this.#toAsk.clear();
+      for (const channel of this.#channels.values()) this.#toAsk.add(channel);
+      this.#askAll(withNotices);
     }
     #subscribe(channels, notices) {
       const names = channels.map(({ name }) => name);
@@ -1310,7 +1454,6 @@ var UpdatePipeline = (() => {
         if (at !== void 0) since.push([channel.name, at]);
         if (channel.fields !== null) fields.push([channel.name, channel.fields]);
         channel.asked();
-        channel.unanswered++;
       }
       if (notices !== void 0) {
         names.push(SYSTEM_CHANNEL);
@@ -1338,15 +1481,13 @@ var UpdatePipeline = (() => {
     }
     // what comes
     #opened() {
-      this.#toAsk.clear();
-      for (const channel of this.#channels.values()) this.#toAsk.add(channel);
-      this.#askAll(true);
+      this.#askForAll(true);
       this.#actions.lineOpened();
     }
-    #received(frame, chars) {
+    #received(frame, text) {
       switch (frame.type) {
         case "sync":
-          this.#sync(frame, chars);
+          this.#sync(frame, text);
           break;
         case "subscription_confirmed":
           this.#confirmed(frame.channels);
@@ -1365,29 +1506,28 @@ var UpdatePipeline = (() => {
         default:
       }
     }
-    #sync(frame, chars) {
+    #sync(frame, text) {
       this.#clock.heard(this.#around.now(), frame.ts);
-      let oldest = null;
+      let ageMs = null;
       if (frame.channel === SYSTEM_CHANNEL) {
         for (const notification2 of this.#notices.take(frame)) this.#notifications.tell(notification2);
       } else {
-        oldest = this.#apply(frame, chars);
+        ageMs = this.#apply(frame, text);
       }
-      if (frame.ack) this.#acknowledge(frame, oldest);
+      if (frame.ack) this.#acknowledge(frame, ageMs);
     }
-    #apply(frame, chars) {
+    #apply(frame, text) {
       const channel = this.#channels.get(frame.channel);
       if (channel === void 0 || !channel.isAsked || (frame.view ?? "") !== channel.view) return null;
-      const taken = channel.take(frame, chars);
+      const taken = channel.take(frame, utf8Length(text), this.serverTime);
       this.#repaired += taken?.repaired ?? 0;
       if ((taken === null || taken.isLost) && channel.unanswered === 0 && channel.isAsked) this.#subscribe([channel]);
       if (taken === null) return null;
       this.#toKeep(channel);
-      return taken.oldest;
+      return taken.ageMs;
     }
-    #acknowledge(frame, oldest) {
-      const now = this.serverTime;
-      const age = oldest === null || now === null ? {} : { age_ms: Math.max(0, Math.round((now - oldest) * 1e5) / 100) };
+    #acknowledge(frame, ageMs) {
+      const age = ageMs === null ? {} : { age_ms: Math.round(ageMs * 100) / 100 };
       const repaired = this.#repaired > 0 ? { repaired: this.#repaired } : {};
       if (this.#keeper.send({ type: "ack", channel: frame.channel, offset: frame.to, ...age, ...repaired })) {
         this.#repaired = 0;
@@ -1398,7 +1538,7 @@ var UpdatePipeline = (() => {
       if (question === void 0) return;
       question.stop();
       for (const channel of question.channels) {
-        channel.unanswered = Math.max(0, channel.unanswered - 1);
+        channel.answered();
         if (!names.includes(channel.name)) this.#refuse(channel);
       }
     }
