@@ -12,6 +12,7 @@ Exit code 0 if every surviving mutant is explained in `survivors.toml` and, for 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import shutil
@@ -30,6 +31,9 @@ CONFIG = """
 source_paths = ["django_update_pipeline/"]
 only_mutate = [{files}]
 also_copy = ["tests", "pyproject.toml", "setup.cfg"]
+# Each mutant in a process that has run no test before. In a fork of the one that has, what a test left behind (a patch,
+# by one that mutmut failed on purpose) would fail the tests of every mutant, and pass for having noticed it.
+process_isolation = "forkserver"
 # A mutant that hangs costs seconds, not minutes; the slowest tests of one take about one.
 timeout_constant = 1.0
 timeout_multiplier = 5.0
@@ -93,13 +97,11 @@ def run(shard: Shard, place: Path, jobs: int) -> list[Mutant]:
         (place / "tests" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / "tests" / name, place / "tests" / name)
     shutil.copy(ROOT / "setup.cfg", place)
-    files = ", ".join(f'"{CORE}/{module}.py"' for module in shard.modules)
-    tests = ", ".join(f'"tests/{name}"' for name in shard.tests())
-    config = (ROOT / "pyproject.toml").read_text(encoding="utf-8") + CONFIG.format(files=files, tests=tests)
-    (place / "pyproject.toml").write_text(config, encoding="utf-8")
-    command = [sys.executable, "-m", "mutmut", "run", "--max-children", str(jobs), *shard.patterns()]
-    env = {**os.environ, "HYPOTHESIS_PROFILE": "mutation", "PYTHONPATH": "", "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(command, cwd=place, env=env, capture_output=True, text=True, errors="replace")
+    files = [f"{CORE}/{module}.py" for module in shard.modules]
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    done = run_mutmut(
+        place, files, [f"tests/{name}" for name in shard.tests()], shard.patterns(), jobs, project
+    )
     mutants = [
         mutant for module in shard.modules for mutant in mutants_of(place, module) if shard.has(mutant.name)
     ]
@@ -110,6 +112,17 @@ def run(shard: Shard, place: Path, jobs: int) -> list[Mutant]:
             f"mutmut failed ({done.returncode}) on {shard}:\n" + "\n".join(last) + done.stderr[-3000:]
         )
     return mutants
+
+
+def run_mutmut(
+    place: Path, files: list[str], tests: list[str], patterns: list[str], jobs: int, project: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Has mutmut change these files, and run these tests, all of them below `place`."""
+    config = project + CONFIG.format(files=json.dumps(files)[1:-1], tests=json.dumps(tests)[1:-1])
+    (place / "pyproject.toml").write_text(config, encoding="utf-8")
+    command = [sys.executable, "-m", "mutmut", "run", "--max-children", str(jobs), *patterns]
+    env = {**os.environ, "HYPOTHESIS_PROFILE": "mutation", "PYTHONPATH": "", "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(command, cwd=place, env=env, capture_output=True, text=True, errors="replace")
 
 
 def report(mutants: list[Mutant], survivors: Survivors, is_whole: bool) -> int:

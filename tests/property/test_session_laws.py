@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 from unittest import mock
 
@@ -163,6 +164,8 @@ class Client:
 
 class SessionMachine(RuleBasedStateMachine):
     """A store, and writers that get on as the scheduler likes."""
+
+    patches: Sequence[Any] = ()
 
     @initialize(
         max_events=st.integers(1, 8),
@@ -335,10 +338,9 @@ class SessionMachine(RuleBasedStateMachine):
                 assert not any(client.due.values()), "every event was told, or told to be missing"
 
     def teardown(self) -> None:
-        if not hasattr(self, "clients"):
-            return
         try:
-            self.write_to_the_end()
+            if hasattr(self, "clients"):
+                self.write_to_the_end()
         finally:
             for patch in self.patches:
                 patch.stop()
@@ -352,6 +354,8 @@ class SeveralChannelsMachine(RuleBasedStateMachine):
 
     A classic frame does not say its channel: of an agent that is in several, the newest state is what is so.
     """
+
+    patches: Sequence[Any] = ()
 
     @initialize(
         listed=st.sampled_from([0, 1000]), shared=st.sampled_from([0, 3, 1000]), viewers=st.integers(1, 3)
@@ -450,10 +454,9 @@ class SeveralChannelsMachine(RuleBasedStateMachine):
                 assert self.shown[which][agent] in [state for offset, state in states if offset == newest]
 
     def teardown(self) -> None:
-        if not hasattr(self, "sessions"):
-            return
         try:
-            self.law_c7_every_viewer_shows_the_newest_state_of_its_channels()
+            if hasattr(self, "sessions"):
+                self.law_c7_every_viewer_shows_the_newest_state_of_its_channels()
         finally:
             for patch in self.patches:
                 patch.stop()

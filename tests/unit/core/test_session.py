@@ -568,3 +568,29 @@ def test_an_agent_whose_newest_state_moves_to_a_channel_already_passed_is_told_b
     assert short(session.next_frame()) == ("x", 1)
     world.state("y", 2, channels=("a",))
     assert rest(session) == [("y", 2), ("said", "y has changed")]
+
+
+def test_a_writer_needs_nothing_but_what_every_session_has(world):
+    """The writer of runtime/connections.py in small: it knows no protocol, only a session's methods."""
+    session = world.session("a")
+    session.begin("b")
+    assert (session.protocol, session.key) == ("classic", ("a", "b"))
+    world.state("x", 1, channels=("b",))
+    while session.has_room() and session.catch_up is not None:
+        if (text := session.next_text()) is not None:
+            assert short(text) == ("x", 1)
+    before = session.place
+    world.state("x", 2, channels=("b",))
+    world.say("hello")
+    frames = session.live()
+    asks = session.at_once(frames)
+    assert asks is False, "they may go in one piece, and a classic client is asked for no acknowledgement"
+    assert frames.form(asks) == list(session.texts(frames))
+    assert [short(text) for text in session.texts(frames)] == [("x", 2), ("said", "hello")]
+    assert frames.size == sum(map(len, frames.texts))
+    session.sent(frames, frames.count)
+    assert session.has_room()
+    assert not session.has_news()
+    assert session.place != before, (
+        "who was told is somewhere else than who was not, and shares no frames with them"
+    )
