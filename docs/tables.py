@@ -24,6 +24,7 @@ DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 sys.path[:0] = [folder for folder in (str(DOCS), str(ROOT)) if folder not in sys.path]
 
+from drawing import asyncapi  # noqa: E402
 from drawing import faults as known  # noqa: E402
 from drawing import pages as site  # noqa: E402
 from drawing.pictures import PICTURES  # noqa: E402
@@ -34,6 +35,7 @@ from django_update_pipeline.checks import catalogue  # noqa: E402
 from django_update_pipeline.core.circuit_table import TABLE, BreakerEvent, CircuitState, Effect  # noqa: E402
 from django_update_pipeline.core.codes import CLOSE_CODES, CODES  # noqa: E402
 from django_update_pipeline.core.commands import COMMANDS, LIVE_EVENTS, Params  # noqa: E402
+from django_update_pipeline.core.frame_types import PROTOCOLS, Protocol  # noqa: E402
 from django_update_pipeline.core.health import DEDUCTIONS, UNREADY, HealthInput, PluginCheck  # noqa: E402
 from django_update_pipeline.core.part_kinds import KINDS, PartKind  # noqa: E402
 from django_update_pipeline.metrics.families import BUCKETS_S, FAMILIES, LABELS  # noqa: E402
@@ -391,6 +393,42 @@ def servers() -> str:
     return _table(head, rows())
 
 
+@draws
+def frames() -> str:
+    """Every kind of frame of every protocol, with what it answers."""
+    parts = []
+    for protocol in PROTOCOLS:
+
+        def rows(protocol: Protocol = protocol) -> Iterator[tuple[object, ...]]:
+            for kind, shape in protocol.taken.items():
+                answers = ", ".join(f"`{answer}`" for answer in protocol.answers[kind])
+                yield f"`{kind}`", "client", _first_sentence(shape), answers
+            for kind, shape in protocol.sent.items():
+                asked_for = {answer for answers in protocol.answers.values() for answer in answers}
+                when = [
+                    word
+                    for word, kinds in (("answers", asked_for), ("by itself", protocol.unasked))
+                    if kind in kinds
+                ]
+                yield f"`{kind}`", "server", _first_sentence(shape), ", ".join(when)
+
+        head = ("frame", "sent by", "what it is", "answered by, or when")
+        parts.append(f"### {protocol.title}\n\nThe channel `{protocol.name}`.\n\n" + _table(head, rows()))
+    return "\n" + "\n".join(parts) + "\n"
+
+
+def _first_sentence(shape: type) -> str:
+    text = " ".join((inspect.getdoc(shape) or "").split())
+    return re.split(r"(?<=[.]) (?=[A-Z`])", text)[0]
+
+
+#: Files that are made as a whole, by their paths below docs/.
+FILES: dict[str, Callable[[], str]] = {
+    **{f"images/{name}.svg": draw for name, draw in PICTURES.items()},
+    asyncapi.PATH: asyncapi.text,
+}
+
+
 def drawn(text: str) -> str:
     """A document with its drawn parts as the code has them now."""
     return PART.sub(lambda found: found[1] + DRAWN[found["name"]]() + found[4], text)
@@ -399,8 +437,8 @@ def drawn(text: str) -> str:
 def main() -> None:
     """Rewrites the documents that are out of date, or names them."""
     stale = []
-    for name, draw in PICTURES.items():
-        path = DOCS / "images" / f"{name}.svg"
+    for name, draw in FILES.items():
+        path = DOCS / name
         if not path.exists() or path.read_text(encoding="utf-8") != draw():
             stale.append(str(path.relative_to(ROOT)))
             if "--write" in sys.argv:

@@ -56,6 +56,7 @@ SECTIONS = (
             "reference/protocol-classic",
             "reference/protocol-sync",
             "reference/protocol-admin",
+            "reference/asyncapi",
             "reference/commands",
             "reference/metrics",
             "reference/errors",

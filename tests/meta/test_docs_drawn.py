@@ -35,6 +35,14 @@ def test_pictures_are_up_to_date_and_shown_with_words(name: str) -> None:
     assert any(shown.search(page.read_text(encoding="utf-8")) for page in PAGES)
 
 
+@pytest.mark.parametrize(
+    "name", sorted(tables.FILES.keys() - {f"images/{one}.svg" for one in tables.PICTURES})
+)
+def test_generated_files_are_up_to_date(name: str) -> None:
+    held = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    assert held == tables.FILES[name](), "run: python docs/tables.py --write"
+
+
 def test_every_table_is_drawn_somewhere() -> None:
     drawn = {
         match["name"] for page in PAGES for match in tables.PART.finditer(page.read_text(encoding="utf-8"))
