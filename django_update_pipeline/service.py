@@ -47,6 +47,9 @@ _starting: set[asyncio.Future[None]] = set()
 _addresses: set[tuple[str, int, str]] = set()
 _control: WeakKeyDictionary[UpdatePipeline, ControlServer] = WeakKeyDictionary()
 _terminations: WeakKeyDictionary[UpdatePipeline, Termination] = WeakKeyDictionary()
+#: Where this is set, Django lets synchronous database code run on an event loop's thread.
+ASYNC_UNSAFE = "DJANGO_ALLOW_ASYNC_UNSAFE"
+
 _unheard = Unheard(lambda: _pipeline, time.monotonic)
 
 
@@ -226,6 +229,8 @@ def _deferral(config: PipelineConfig) -> Callable[[Callable[[], None]], bool] | 
     def defer(go_on: Callable[[], None]) -> bool:
         if _unheard.is_watching:
             _unheard.queued()
+        if asyncio._get_running_loop() is not None and not os.environ.get(ASYNC_UNSAFE):
+            return False  # Django lets no transaction begin here, and asking it costs as much as all the rest
         if not get_connection(alias).in_atomic_block:
             return False
         transaction.on_commit(go_on, using=alias, robust=True)

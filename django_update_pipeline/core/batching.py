@@ -5,7 +5,8 @@ queue and carries the founding names (`max_batch_size`, `pending_updates`, ...).
 
 - Law W1 (idle): the first update after a quiet window is due at once.
 - Law W2 (busy): after a flush the classes in it pause 1 ms, doubling with each flush up to the class's
-  window, counted from the flush's start. A flush may be several batches; its last one counts.
+  window, counted from the flush's start; what comes after its end waits at least half as long as it took, but no
+  longer than the window, from its end. A flush may be several batches; its last one counts.
 - Law W3 (urgent): CRITICAL never pauses.
 - Law W4 (size): a batch has 1 to `max_batch_size` updates, whatever the policy says.
 - Law W5 (cost): where a flush takes `f + m * n` seconds, the size settles where that is the target, or `2 * f`
@@ -92,6 +93,7 @@ class AdaptiveBatching:
         self._mean_size = self._mean_s = self._variance = self._covariance = 0.0
         self._largest = 0.0  # size of late, decaying
         self._stretch = 1.0  # of the target, while more waits than a flush may take
+        self._took_s = 0.0  # the last flush, once it is over
 
     def windows_s(self) -> tuple[float, float, float, float]:
         base = self.batch_timeout_ms / 1000
@@ -103,11 +105,14 @@ class AdaptiveBatching:
             return now
         since = now - self._flushed_at[priority]
         window = self.batch_timeout_ms / 1000 * WINDOW_FACTORS[priority]
-        if since >= window:
+        # With many connections a flush may take longer than a window. Without a rest the next would follow at once,
+        # with the few updates that came meanwhile, and nearly all time would go into its fixed part.
+        rest = self._took_s + min(0.5 * self._took_s, window)
+        if since >= window and since >= rest:
             self._pause[priority] = 0.0
             return now
-        pause = self._pause[priority]
-        return now if since >= pause else now - since + min(pause, window)
+        pause = max(min(self._pause[priority], window), rest)
+        return now if since >= pause else now - since + pause
 
     def limit(self) -> int:
         if self._mean_s < 1e-9:  # nothing measured, or by a clock that stands still
@@ -132,6 +137,7 @@ class AdaptiveBatching:
             window = base * WINDOW_FACTORS[priority]
             self._pause[priority] = min(window, max(FIRST_PAUSE_S, 2 * self._pause[priority]))
             self._flushed_at[priority] = now
+        self._took_s = 0.0  # not known yet: what comes before it is waits for no end
 
     def measured(self, size: int, duration_s: float, is_behind: bool = False) -> None:
         stretch = self._stretch * (_STRETCH_STEP if is_behind else 1 / _STRETCH_STEP)
@@ -139,6 +145,7 @@ class AdaptiveBatching:
         if size < 1 or not 0.0 <= duration_s < NEVER:
             return
         duration_s = min(duration_s, _LONGEST_S)
+        self._took_s = duration_s
         if self._mean_size == 0.0 or self._is_news(size, duration_s):
             self._mean_size, self._mean_s = size, duration_s
             self._variance = self._covariance = 0.0

@@ -65,12 +65,15 @@ class Credit:
             return True
         return self.bytes_in_flight + size <= self.window_bytes and self.frames_in_flight < self.window_frames
 
-    def must_ask(self, size: int, now: float) -> bool:
-        """Whether a frame of so many bytes, sent now, has to ask for its acknowledgement."""
+    def must_ask(self, size: int, now: float, *, is_empty: bool = False) -> bool:
+        """Whether a frame of so many bytes, sent now, has to ask for its acknowledgement.
+
+        One that says nothing (`is_empty`) asks only for the window's sake: there is nothing to apply, and no age.
+        """
         return self.asked is None and (
             2 * (self.bytes_in_flight + size) >= self.window_bytes
             or 2 * (self.frames_in_flight + 1) >= self.window_frames
-            or now - self._asked_at >= ASK_EVERY_S
+            or (not is_empty and now - self._asked_at >= ASK_EVERY_S)
         )
 
     def sent(self, size: int, asked: Asked | None) -> None:

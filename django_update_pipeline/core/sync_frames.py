@@ -54,6 +54,7 @@ class SyncFrame(msgspec.Struct, frozen=True):
     priority: int = LEAST_URGENT
     oldest: float = 0.0
     is_urgent: bool = False
+    is_empty: bool = False  # it says where the view stands, and nothing else
 
     @property
     def asking(self) -> str:
@@ -144,7 +145,8 @@ class FrameBuilder:
         if self.events:
             parts.append(f',"events":[{",".join(self.events)}]')
         parts.append(f',"event_count":{event_count}{check}}}')
-        frame = SyncFrame(view, "".join(parts), to, self.priority, self.oldest, urgent)
+        is_empty = self.is_empty and not check
+        frame = SyncFrame(view, "".join(parts), to, self.priority, self.oldest, urgent, is_empty)
         self.begin()
         return frame
 

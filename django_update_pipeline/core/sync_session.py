@@ -168,7 +168,9 @@ class SyncSession:
         """Notes how many of the shared frames were written, also if a pass began meanwhile."""
         if self.catch_up is not None:
             return  # frames repeat harmlessly: the pass tells from its own positions
-        if count:
+        if count and live.views == self.views:
+            self.positions = tuple(map(max, self.positions, live.after[count - 1]))
+        elif count:
             told = dict(zip(live.views, live.after[count - 1], strict=True))
             self.positions = tuple(
                 max(at, told.get(view, 0)) for view, at in zip(self.views, self.positions, strict=True)

@@ -71,7 +71,7 @@ class SyncStream(SyncSession):
 
     def _spend(self, frame: SyncFrame) -> str:
         now, size = self._monotonic(), len(frame.text)
-        asks = self.credit.must_ask(size, now)
+        asks = self.credit.must_ask(size, now, is_empty=frame.is_empty)
         self.credit.sent(size + len(ACK) * asks, self._asked(frame, now) if asks else None)
         return frame.asking if asks else frame.text
 

@@ -29,7 +29,7 @@ from ..core.sync_frames import View
 from ..core.sync_live import SyncRenderer
 from ..core.sync_stream import SyncStream
 from ..core.sync_wire import Ack
-from .direct_write import MAX_BYTES, DirectWriter, direct_writer
+from .direct_write import MAX_BYTES, direct_writer
 from .feed import Feed, Session
 from .stuck import StuckWriters
 from .turns import SHARE_S, Turns
@@ -53,6 +53,7 @@ class Connection:
     __slots__ = (
         "_close",
         "_closing",
+        "_direct",
         "_drained",
         "_hub",
         "_send",
@@ -80,6 +81,7 @@ class Connection:
         self._send = send
         self._close = close
         self._closing: CloseCode | None = None
+        self._direct = direct_writer(send) if hub.config.direct_writes else None
         self._drained: asyncio.Event | None = None
         self._stalled: asyncio.Future[None] | None = None  # waits for room; news do not concern it
         self.connection_id = connection_id
@@ -133,6 +135,14 @@ class Connection:
         wake = self.feed.waiting.pop(self, None) or self._stalled
         if wake is not None and not wake.done():
             wake.set_result(None)
+
+    def has_room(self) -> bool:
+        """An acknowledgement came: a writer that waited for it goes on. Whether one did."""
+        stalled = self._stalled
+        if stalled is None or stalled.done():
+            return False
+        stalled.set_result(None)
+        return True
 
     @property
     def is_idle(self) -> bool:
@@ -196,7 +206,6 @@ class Connection:
         hub, send, session, replies = self._hub, self._send, self.session, self.replies
         store = hub.renderer.store
         create_future = asyncio.get_running_loop().create_future
-        direct = direct_writer(send) if hub.config.direct_writes else None
         while True:
             while replies:
                 await send({"type": "websocket.send", "text": replies.popleft()})
@@ -221,9 +230,7 @@ class Connection:
                     if live is None:
                         session.fall_behind()
                         continue
-                    written = 0
-                    if direct is not None and live.count and direct.is_open():
-                        written = self._write_at_once(direct, session, live)
+                    written = self._write_at_once(session, live)
                     if not written:
                         for text in session.texts(live):
                             await send({"type": "websocket.send", "text": text})
@@ -242,9 +249,30 @@ class Connection:
             wake = self.feed.waiting[self] = create_future()
             await wake
 
-    def _write_at_once(self, direct: DirectWriter, session: Session, live: Any) -> int:
-        """Writes all shared frames in one piece, if they fit one; how many were written."""
-        if live.size > MAX_BYTES:
+    def serve(self) -> bool:
+        """Writes the news from outside the writer's task, which waits for them; False: it has to be woken for them.
+
+        A task's turn and the future it waits with next cost more than the write itself.
+        """
+        session = self.session
+        if session is None or self._direct is None or self.replies or self._closing is not None:
+            return False
+        if session.catch_up is not None:
+            return False
+        head = self._hub.renderer.store.head
+        if session.position == head:
+            return True
+        live = self.feed.live(session, head)
+        if live is None or not (written := self._write_at_once(session, live)):
+            return False
+        session.sent(live, written)
+        self._hub.frames_sent += written
+        return True
+
+    def _write_at_once(self, session: Session, live: Any) -> int:
+        """Writes all shared frames in one piece, if they fit one and the socket takes it; how many were written."""
+        direct = self._direct
+        if direct is None or not live.count or live.size > MAX_BYTES or not direct.is_open():
             return 0
         asks = session.at_once(live)
         if asks is None:
@@ -286,6 +314,7 @@ class WebSocketManager:
         self.clock = clock
         self.connections: dict[str, Connection] = {}
         self._feeds: dict[Hashable, Feed] = {}
+        self._due: dict[Feed, None] = {}  # feeds with news that nobody of them was handed yet
         self.sync_renderer = SyncRenderer(renderer.store, clock.time)
         self.admission = Admission(config)
         self.refusals = Repeats()  # handshakes refused, by rule: a small closed set
@@ -378,10 +407,17 @@ class WebSocketManager:
             await asyncio.wait([task], timeout=self.config.close_timeout_s)
 
     def wake(self, channels: set[str]) -> None:
-        """Some channels changed: tells the writers that wait for their news."""
-        for feed in list(self._feeds.values()):
-            if feed.waiting and not feed.channels.isdisjoint(channels):
-                feed.wake()
+        """Some channels changed: at the loop's next turn, whoever waits for their news is handed them."""
+        due = [f for f in self._feeds.values() if f.waiting and not f.channels.isdisjoint(channels)]
+        if due:
+            if not self._due:
+                asyncio.get_running_loop().call_soon(self._serve)
+            self._due.update(dict.fromkeys(due))
+
+    def _serve(self) -> None:
+        due, self._due = self._due, {}
+        for feed in due:
+            feed.serve()
 
     def behind_count(self) -> int:
         """How many connections have been told less than the store knows. Any thread.
@@ -389,7 +425,7 @@ class WebSocketManager:
         Who waits for news has been told everything, so that a quiet hour's answer costs nothing.
         """
         feeds = list(self._feeds.values())
-        if all(len(feed.waiting) >= feed.members for feed in feeds):
+        if not self._due and all(len(feed.waiting) >= feed.members for feed in feeds):
             return 0
         return sum(
             1 for c in list(self.connections.values()) if c.session is not None and c.session.has_news()
@@ -452,6 +488,7 @@ class WebSocketManager:
         self.stuck.stop()
         self.connections.clear()
         self._feeds.clear()
+        self._due.clear()
         self.admission = Admission(self.config)  # slots of what is gone are given back to the one before
 
 

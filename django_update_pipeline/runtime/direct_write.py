@@ -39,32 +39,30 @@ def text_frames(texts: Iterable[str]) -> bytes:
 class DirectWriter:
     """Writes ready-made frames to one connection's transport, when its protocol is in the state for it."""
 
-    __slots__ = ("_protocol",)
+    __slots__ = ("_connection", "_open", "_protocol")
 
     def __init__(self, protocol: Any) -> None:
         self._protocol = protocol
+        self._connection = protocol.conn
+        self._open = type(protocol.conn.state).OPEN
 
     def is_open(self) -> bool:
         """Whether frames may be written now; if not, they have to go through `send`."""
-        protocol = self._protocol
-        connection = protocol.conn
+        protocol, connection = self._protocol, self._connection
         return not (
             protocol.close_sent
             or protocol.disconnected
             or not protocol.handshake_complete
             or not protocol.writable.is_set()
             or connection.extensions
-            or connection.state.name != "OPEN"
+            or connection.state is not self._open
             or connection.expect_continuation_frame
             or protocol.transport.is_closing()
         )
 
-    def write(self, frames: bytes) -> bool:
-        """Writes the frames; False, and nothing is done, if they have to go through `send`."""
-        if not self.is_open():
-            return False
+    def write(self, frames: bytes) -> None:
+        """Writes the frames; `is_open` must just have said that it may."""
         self._protocol.transport.write(frames)
-        return True
 
 
 def direct_writer(send: object) -> DirectWriter | None:
@@ -83,6 +81,7 @@ def direct_writer(send: object) -> DirectWriter | None:
         isinstance(getattr(protocol, "writable", None), asyncio.Event)
         and all(hasattr(protocol, name) for name in ("close_sent", "disconnected", "handshake_complete"))
         and all(hasattr(connection, name) for name in ("extensions", "state", "expect_continuation_frame"))
+        and hasattr(type(getattr(connection, "state", None)), "OPEN")
         and getattr(protocol, "initial_response", "unknown") is None
         and callable(getattr(getattr(protocol, "transport", None), "write", None))
     )

@@ -55,9 +55,17 @@ class Feed:
             wire = self._wires[asks] = text_frames(self._live.form(asks))
         return wire
 
-    def wake(self) -> None:
-        """There is news: everyone who waits has a look."""
+    def serve(self) -> None:
+        """There is news: whoever waits is handed it at once where that can be done, else its writer has a look."""
         waiting, self.waiting = self.waiting, {}
-        for wake in waiting.values():
+        for connection, wake in waiting.items():
+            try:
+                if connection.serve():
+                    self.waiting[connection] = wake
+                    continue
+            except Exception as error:  # the connection's own: its writer ends of it, and nobody else
+                if not wake.done():
+                    wake.set_exception(error)
+                continue
             if not wake.done():
                 wake.set_result(None)

@@ -70,4 +70,4 @@ class SyncSocket(ClassicSocket):
         if asked is None:
             return  # late, or of a frame that did not ask: it changes nothing
         self.pipeline.websocket_manager.on_acknowledged(asked, ack)
-        self.connection.wake()
+        self.connection.has_room()

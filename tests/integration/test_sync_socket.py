@@ -202,6 +202,7 @@ async def test_without_acknowledgements_a_client_gets_its_window_and_no_more(app
 async def test_one_that_talks_and_never_acknowledges_is_closed(app: Any, pipeline: Any) -> None:
     line = pipeline()
     await line.start()
+    line.queue_agent_update("a", "state_change", {"n": 1})
     client = Client(app, acknowledges=False)
     await client.connect()
     await client.subscribe("updates")

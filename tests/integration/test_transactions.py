@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Group
-from django.db import transaction
+from django.core.exceptions import SynchronousOnlyOperation
+from django.db import connection, transaction
 
 from django_update_pipeline import UpdatePipeline
 from django_update_pipeline.plugins.sources import ModelSource
@@ -109,6 +110,25 @@ async def test_the_data_is_that_of_the_call_and_the_latency_begins_at_the_commit
         assert update.accepted_at >= before
 
     await sync_to_async(use)()
+
+
+async def test_a_transaction_on_the_loops_own_thread_is_waited_for_where_django_allows_one(
+    pipeline: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the variable (notebooks set it) Django refuses one there, so none is looked for."""
+    running = pipeline(ON_COMMIT=True)
+    with pytest.raises(SynchronousOnlyOperation), transaction.atomic():
+        pass
+    say(running, 0)
+    assert accepted(running) == 1
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+    try:
+        with transaction.atomic():
+            say(running, 1)
+            assert accepted(running) == 1
+        assert accepted(running) == 2
+    finally:
+        connection.close()
 
 
 async def test_a_refusal_comes_at_the_call_not_at_the_commit(pipeline: Any) -> None:

@@ -442,3 +442,20 @@ def test_one_update_is_a_batch_and_the_rest_is_left_behind():
     assert processor.wait_until() == 1.0
     assert len(processor.take_due(1.0)) == 1
     assert processor.is_behind is False
+
+
+def test_what_comes_after_a_long_flush_rests_half_as_long() -> None:
+    """Else a flush to a thousand connections, longer than a window, would follow the other with one update each."""
+    policy = AdaptiveBatching(BatchingConfig(batch_timeout_ms=20))
+    policy.flushed([NORMAL, HIGH], 100.0)
+    assert policy.due_at(NORMAL, 100.030) == 100.030, "the flush is not over: nothing is known of it"
+    policy.measured(5, 0.024)
+    assert policy.due_at(NORMAL, 100.024) == pytest.approx(100.036)
+    assert policy.due_at(HIGH, 100.024) == pytest.approx(100.034), "never more than the class's window"
+    assert policy.due_at(CRITICAL, 100.024) == 100.024
+    assert policy.due_at(NORMAL, 100.036001) == 100.036001
+    policy.flushed([NORMAL], 200.0)
+    policy.measured(5, 9.0)
+    assert policy.due_at(NORMAL, 209.001) == pytest.approx(209.020), (
+        "a machine that slept is waited for no longer"
+    )

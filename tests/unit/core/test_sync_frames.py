@@ -140,7 +140,7 @@ def test_an_empty_frame_says_where_it_leads() -> None:
     assert (
         frame.text == '{"type":"sync","channel":"a","epoch":"e","from":3,"to":5,"ts":100.000,"event_count":9}'
     )
-    assert frame == SyncFrame(A, frame.text, 5, LEAST_URGENT, 0.0, False)
+    assert frame == SyncFrame(A, frame.text, 5, LEAST_URGENT, 0.0, False, True)
     assert LEAST_URGENT == 3
 
 

@@ -153,23 +153,34 @@ def test_the_second_is_not_sent_without_room(world: World) -> None:
     assert spent(world) == (len(first.text) + len(ACK), 1)
 
 
-def test_a_frame_of_a_pass_asks_when_it_is_time_or_much() -> None:
-    world = World(window_bytes=500)
+def test_a_frame_that_says_nothing_asks_only_for_the_windows_sake() -> None:
+    """The snapshot of an empty channel has nothing to be applied: a client that passes it over loses no credit."""
+    world = World(window_bytes=390)
     world.stream.begin("a")
     text = world.stream.next_text()
     assert text is not None
-    assert text.endswith(ACK)
-    assert world.credit.asked == Asked("a", 0, 10.0, 3, 0.0)
-    assert spent(world) == (len(text) + 1, 1), "the brace whose place the ask takes is counted, too"
-    world.credit.acknowledged("a", 0)
-    world.say(size=1)
+    assert not text.endswith(ACK)
+    world.stream.begin("b")
+    text = world.stream.next_text()
+    assert text is not None
+    assert text.endswith(ACK), "half of the window is used"
+
+
+def test_a_frame_of_a_pass_asks_when_it_is_time_or_much(world: World) -> None:
     world.stream.fall_behind()
+    text = world.stream.next_text()
+    assert text is not None
+    assert text.endswith(ACK)
+    assert world.credit.asked == Asked("a", 1, 10.0, HIGH, 50.0)
+    assert spent(world) == (len(text) + 1, 1), "the brace whose place the ask takes is counted, too"
+    world.credit.acknowledged("a", 1)
     text = world.stream.next_text()
     assert text is not None
     assert not text.endswith(ACK)
     assert spent(world) == (len(text), 1)
     assert world.credit.asked is None
     assert world.stream.next_text() is None
+    world.credit.window_bytes = 2 * len(text)
     world.say(size=100)
     world.stream.fall_behind()
     text = world.stream.next_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,6 +29,13 @@ class Transport:
         return self.closing
 
 
+class State(enum.Enum):
+    """As websockets' own."""
+
+    OPEN = 1
+    CLOSING = 2
+
+
 class WebSocketsSansIOProtocol:
     """As much of uvicorn's protocol as is looked at; its `send` notes messages."""
 
@@ -38,9 +46,7 @@ class WebSocketsSansIOProtocol:
         self.close_sent = self.disconnected = False
         self.handshake_complete = True
         self.initial_response = None
-        self.conn = SimpleNamespace(
-            extensions=[], state=SimpleNamespace(name="OPEN"), expect_continuation_frame=False
-        )
+        self.conn = SimpleNamespace(extensions=[], state=State.OPEN, expect_continuation_frame=False)
         self.sent: list[str] = []
 
     async def send(self, message: dict[str, Any]) -> None:
@@ -84,6 +90,46 @@ async def test_the_frames_of_a_flush_are_one_write_in_order() -> None:
     assert places == sorted(places)
 
 
+async def test_who_waits_is_handed_a_flush_without_a_turn_of_its_task() -> None:
+    """The task's turn costs more than the write; it still waits for what comes next."""
+    protocol = WebSocketsSansIOProtocol()
+    async with UpdatePipeline() as pipeline:
+        manager = pipeline.websocket_manager
+        connection = manager.open("one", protocol.send, session=manager.classic_session(("updates",)))
+        await asyncio.sleep(0)
+        (waits_with,) = connection.feed.waiting.values()
+        for number in range(3):
+            await pipeline.publish("lamp", "blink", {"number": number})
+            await asyncio.sleep(0)
+            assert len(protocol.transport.writes) == number + 1
+            assert connection.feed.waiting == {connection: waits_with}
+            assert manager.behind_count() == 0
+        connection.reply("an answer")
+        await pipeline.publish("lamp", "blink", {"number": 3})
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert (protocol.sent, len(protocol.transport.writes)) == (["an answer"], 4)
+
+
+async def test_a_socket_that_fails_under_a_write_is_that_connections_own_affair() -> None:
+    broken, other = WebSocketsSansIOProtocol(), WebSocketsSansIOProtocol()
+
+    def write(data: bytes) -> None:
+        raise OSError("gone")
+
+    broken.transport.write = write
+    async with UpdatePipeline() as pipeline:
+        manager = pipeline.websocket_manager
+        for name, protocol in (("broken", broken), ("other", other)):
+            manager.open(name, protocol.send, session=manager.classic_session(("updates",)))
+        await asyncio.sleep(0)
+        await pipeline.publish("lamp", "blink", {})
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert (list(manager.connections), manager.send_failures) == (["other"], 1)
+        assert len(other.transport.writes) == 1
+
+
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -92,7 +138,7 @@ async def test_the_frames_of_a_flush_are_one_write_in_order() -> None:
         lambda p: setattr(p, "handshake_complete", False),
         lambda p: p.writable.clear(),
         lambda p: p.conn.extensions.append("permessage-deflate"),
-        lambda p: setattr(p.conn.state, "name", "CLOSING"),
+        lambda p: setattr(p.conn, "state", State.CLOSING),
         lambda p: setattr(p.conn, "expect_continuation_frame", True),
         lambda p: setattr(p.transport, "closing", True),
     ],
@@ -140,12 +186,12 @@ async def test_the_installed_uvicorn_is_known_in_every_part() -> None:
         await send({"type": "websocket.accept"})
         writer = direct_writer(send)
         assert writer is not None
-        if not writer.write(text_frames(["one", "two"])):
+        found.append(writer.is_open())
+        if writer.is_open():
+            writer.write(text_frames(["one", "two"]))
+        else:
             for text in ("one", "two"):
                 await send({"type": "websocket.send", "text": text})
-            found.append(False)
-        else:
-            found.append(True)
         await receive()
 
     config = uvicorn.Config(application, port=0, ws="websockets-sansio", log_level="error", lifespan="off")
