@@ -8,8 +8,8 @@ Laws (design, section 6):
 
 - Law C1 (fresh): what is written is the agent as it is now, whole; no field ever goes back.
 - Law C2 (parts): fix the target, the head; send every agent changed up to it, as it is now; then the events
-  up to it, in order; and with them the position. Only the target, a cursor, positions and a bounded list of
-  agents are remembered. A pass ends after a number of frames that its start and target bound.
+  up to it, in order; and with them the position. Only the target, a cursor, a count for each channel and a
+  bounded list of agents are remembered. A pass ends after a number of frames that its start and target bound.
 - Law C4 (turn): for all channels of a socket, state first, then events.
 - Law C7 (classic): each changed agent's full state, then each event; missed events are told by a
   `system_notification` of level `warning`.
@@ -141,19 +141,18 @@ class ClassicRenderer:
                 return None  # something is gone: the slow path says what
             gone = channel.gone_since(position)
             changed = channel.agents_changed_since(position, MAX_LIVE_FRAMES)
-            recent = channel.events_between(position, store.head)
+            for event in channel.events_between(position, store.head):
+                events[event.offset] = event
+                holders[event.offset] = (*holders.get(event.offset, ()), name)
             # Counted before anything is rendered: that may be megabytes.
-            if changed is None or len(texts) + len(gone) + len(changed) + len(recent) > MAX_LIVE_FRAMES:
+            if changed is None or len(texts) + len(gone) + len(changed) + len(events) > MAX_LIVE_FRAMES:
                 return None
             texts += [self.gone(agent_id, removed_at, channels) for agent_id, removed_at in gone]
             texts += [
                 self.state(agent) for agent in changed if self.newest(agent.agent_id, channels)[0] is agent
             ]
-            for event in recent:
-                events[event.offset] = event
-                holders[event.offset] = (*holders.get(event.offset, ()), name)
         state_count = len(texts)
-        offsets = sorted(events) if len(channels) > 1 else list(events)
+        offsets = sorted(events)
         for offset in offsets:
             text = self._events.get(offset)
             if text is None:
@@ -174,16 +173,13 @@ class CatchUp:
         "index",
         "joined",
         "late",
-        "positions",
         "seen",
         "target",
     )
 
-    def __init__(self) -> None:
-        self.begin(0)
-        self.positions: dict[str, int] = {}  # by channel; -1 has seen nothing
+    def __init__(self, seen: dict[str, int]) -> None:
+        self.seen = seen  # by channel: how many of its events were told or are not due
         self.joined: dict[str, int] = {}  # channels subscribed to in this pass: their events begin here
-        self.seen: dict[str, int] = {}  # by channel: how many of its events were told or are not due
 
     def begin(self, target: int) -> None:
         """Starts from the first channel, with a new target."""
@@ -230,7 +226,6 @@ class ClassicSession:
         assert catch_up is not None
         self.channels = tuple(sorted((*self.channels, *new)))
         for name in new:
-            catch_up.positions[name] = -1
             catch_up.joined[name] = self.store.head
             catch_up.seen[name] = self.store.channel(name).event_count
 
@@ -239,7 +234,8 @@ class ClassicSession:
         self.channels = tuple(name for name in self.channels if name not in channels)
         if self.catch_up is not None:
             for name in channels:
-                self.catch_up.positions.pop(name, None)
+                self.catch_up.joined.pop(name, None)
+                self.catch_up.seen.pop(name, None)
             self.catch_up.begin(self.catch_up.target)
 
     # what a writer asks of any session
@@ -311,10 +307,8 @@ class ClassicSession:
         head = self.store.head
         catch_up = self.catch_up
         if catch_up is None:
-            catch_up = self.catch_up = CatchUp()
-            for name in self.channels:
-                catch_up.positions[name] = self.position
-            catch_up.seen = dict(self.counts)
+            # Of these channels only: a client that comes and goes must leave nothing of those it left.
+            catch_up = self.catch_up = CatchUp({name: self.counts[name] for name in self.channels})
         catch_up.begin(head)
 
     def next_text(self) -> str | None:
@@ -343,14 +337,13 @@ class ClassicSession:
         return frame
 
     def _next_state(self, catch_up: CatchUp, channel: ChannelStore) -> str | None:
-        position = catch_up.positions[channel.name]
+        position, is_new = self.position, channel.name in catch_up.joined
         if catch_up.gone is None:
             # A channel just joined may have lost an agent that is known from one just left.
-            since = position if position >= 0 else self.position
-            if since < channel.floor:
+            if position < channel.floor:
                 raise TooFarBehind
-            catch_up.gone = channel.removals_since(since)[::-1]
-            if position >= 0:
+            catch_up.gone = channel.removals_since(position)[::-1]
+            if not is_new:
                 catch_up.few = channel.agents_changed_since(position, MAX_LISTED_AGENTS)
                 if catch_up.few is not None:
                     catch_up.few.reverse()
@@ -369,7 +362,7 @@ class ClassicSession:
             return None
         for agent in channel.scan(catch_up.cursor, catch_up.target):
             catch_up.cursor = agent.created
-            if agent.changed > position:
+            if is_new or agent.changed > position:
                 frame = self._newest_state(catch_up, agent, channel)
                 if frame is not None:
                     return frame
@@ -403,13 +396,17 @@ class ClassicSession:
             return self.renderer.gone(agent_id, timestamp, self.channels)
         return None
 
+    def _told_until(self, catch_up: CatchUp, name: str) -> int:
+        """Up to where a channel's events were told or are not due."""
+        return max(self.event_offset, catch_up.joined.get(name, 0))
+
     def _next_event(self, catch_up: CatchUp) -> str | None:
         found: Event | None = None
         missed = 0
         holders: list[str] = []
         for name in self.channels:
             channel = self.store.channel(name)
-            after = max(self.event_offset, catch_up.joined.get(name, 0))
+            after = self._told_until(catch_up, name)
             missed += channel.events_until(after) - catch_up.seen[name]
             event = channel.next_event(after)
             if event is None or event.offset > catch_up.target:
@@ -422,7 +419,7 @@ class ClassicSession:
         if missed > 0 and (found is not None or not catch_up.counted):
             catch_up.counted = found is None
             for name in self.channels:
-                after = max(self.event_offset, catch_up.joined.get(name, 0))
+                after = self._told_until(catch_up, name)
                 catch_up.seen[name] = self.store.channel(name).events_until(after)
             return frames.system_notification(
                 "warning",

@@ -31,7 +31,6 @@ NOT_MEASURED = {
     "priority_queue": "90.3 % killed in an earlier whole run, and not run again since",
     "recording": "95.4 % killed in an earlier whole run, and not run again since",
     "retry": "90.8 % killed in an earlier whole run, and not run again since",
-    "session": "100.0 % killed in an earlier whole run, and not run again since",
     "store": "99.2 % killed in an earlier whole run, and not run again since",
     "sync_live": _SCENES,
     "sync_session": _SCENES,

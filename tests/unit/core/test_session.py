@@ -18,7 +18,7 @@ from django_update_pipeline.core.session import (
     ClassicSession,
     TooFarBehind,
 )
-from django_update_pipeline.core.store import Store
+from django_update_pipeline.core.store import ChannelStore, Store
 
 REPLACE, MERGE, REMOVE, EVENT = UpdateKind.REPLACE, UpdateKind.MERGE, UpdateKind.REMOVE, UpdateKind.EVENT
 
@@ -292,7 +292,14 @@ def test_missed_events_are_counted_once_in_a_warning():
         world.say(number)
     assert world.renderer.live(session.channels, session.position) is None
     session.fall_behind()
-    assert rest(session) == [("warning", 3), ("said", 3), ("said", 4)]
+    warning = session.next_frame()
+    assert json.loads(warning) == {
+        "type": "system_notification",
+        "level": "warning",
+        "message": "3 event(s) were missed: this connection was slower than the server's bounded history",
+        "timestamp": 9.0,
+    }
+    assert rest(session) == [("said", 3), ("said", 4)]
     world.say(5)
     assert live(session) == [("said", 5)]
 
@@ -545,11 +552,10 @@ def test_an_event_is_rendered_once_for_positions_that_differ(world):
     rest(other)
     other.position -= 1
     world.say(2)
-    assert live(one) == [("said", 2)]
-    assert [short(text) for text in world.renderer.live(other.channels, other.position).texts] == [
-        ("said", 1),
-        ("said", 2),
-    ]
+    (text,) = one.live().texts
+    both = other.live().texts
+    assert [short(text) for text in both] == [("said", 1), ("said", 2)]
+    assert both[1] is text
 
 
 @pytest.mark.parametrize("listed", [0, 1000])
@@ -594,3 +600,168 @@ def test_a_writer_needs_nothing_but_what_every_session_has(world):
     assert session.place != before, (
         "who was told is somewhere else than who was not, and shares no frames with them"
     )
+
+
+# what is told is told once
+
+
+@pytest.mark.parametrize("listed", [0, 1000])
+def test_a_pass_tells_nothing_that_was_told_before(world, monkeypatch, listed):
+    monkeypatch.setattr(session_module, "MAX_LISTED_AGENTS", listed)
+    session = world.session()
+    rest(session)
+    world.state("y", 1)
+    world.state("x", 1)
+    assert live(session) == [("y", 1), ("x", 1)]
+    world.state("y", 2)
+    session.fall_behind()
+    assert rest(session) == [("y", 2)]
+
+
+@pytest.mark.parametrize("listed", [0, 1000])
+def test_an_agent_that_went_and_came_back_before_a_pass_is_told_once(world, monkeypatch, listed):
+    monkeypatch.setattr(session_module, "MAX_LISTED_AGENTS", listed)
+    world.state("x", 1)
+    session = world.session()
+    rest(session)
+    world.remove("x")
+    world.state("x", 2)
+    session.fall_behind()
+    assert rest(session) == [("x", 2)]
+
+
+@pytest.mark.parametrize("listed", [0, 1000])
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_an_agent_that_changed_in_two_channels_is_told_once(world, monkeypatch, listed, order):
+    monkeypatch.setattr(session_module, "MAX_LISTED_AGENTS", listed)
+    world.state("x", 0, channels=("a", "b"))
+    session = world.session("a", "b")
+    rest(session)
+    for value, name in enumerate(order, 1):
+        world.state("x", value, channels=(name,))
+    session.fall_behind()
+    assert rest(session) == [("x", 2)]
+
+
+@pytest.mark.parametrize("listed", [0, 1000])
+def test_an_agent_that_changes_in_a_channel_whose_turn_is_to_come_is_told_there(world, monkeypatch, listed):
+    monkeypatch.setattr(session_module, "MAX_LISTED_AGENTS", listed)
+    world.state("x", 0, channels=("a", "b"))
+    session = world.session("a", "b")
+    rest(session)
+    world.state("x", 1, channels=("a",))
+    session.fall_behind()
+    world.state("x", 2, channels=("b",))
+    assert rest(session) == [("x", 2)]
+
+
+def test_of_states_that_are_equally_new_the_first_channels_is_told(world):
+    """However it is told: who keeps up and who is behind must not show two different agents."""
+    world.tell(MERGE, "x", {"f": 1}, ("a",))
+    world.tell(MERGE, "x", {"f": 1}, ("b",))
+    follower, other = world.session("a", "b"), world.session("a", "b")
+    rest(follower)
+    rest(other)
+    world.tell(MERGE, "x", {"g": 2}, ("b",))
+    world.tell(MERGE, "x", {"h": 3}, ("a", "b"))
+    (text,) = follower.live().texts
+    other.fall_behind()
+    assert json.loads(text)["data"] == {"f": 1, "h": 3}
+    assert other.next_frame() == text
+
+
+def test_the_first_event_of_a_log_is_told_in_a_pass(world):
+    session = world.session()
+    rest(session)
+    world.say("first of all")
+    session.fall_behind()
+    assert rest(session) == [("said", "first of all")]
+
+
+def test_an_event_of_two_channels_that_was_written_is_missing_in_neither(world):
+    session = world.session("a", "b")
+    rest(session)
+    world.say(1, channels=("a", "b"))
+    world.say(2)
+    session.sent(session.live(), 1)
+    assert rest(session) == [("said", 2)]
+
+
+# what it costs
+
+
+#: Ways for one frame more than a state, a removal and two events, all of them in channel a.
+ONE_MORE = {
+    "a state": lambda world: world.state("w", 2),
+    "a removal": lambda world: world.remove("w"),
+    "an event": lambda world: world.say(3),
+    "another channel's": lambda world: world.state("z", 1, channels=("b",)),
+}
+
+
+@pytest.mark.parametrize("one_more", [None, *ONE_MORE])
+def test_all_kinds_of_frames_of_all_channels_count_for_what_may_be_shared(world, monkeypatch, one_more):
+    monkeypatch.setattr(session_module, "MAX_LIVE_FRAMES", 4)
+    for agent in "wxy":
+        world.state(agent, 1)
+    session = world.session("a", "b")
+    rest(session)
+    world.state("x", 2)
+    world.remove("y")
+    world.say(1)
+    world.say(2)
+    if one_more is None:
+        assert len(live(session)) == 4
+    else:
+        ONE_MORE[one_more](world)
+        assert session.live() is None
+
+
+def test_agents_are_not_listed_beyond_what_may_be_shared_or_told_one_by_one(world, monkeypatch):
+    """A writer holds the loop while it lists them, and there may be a hundred thousand."""
+    monkeypatch.setattr(session_module, "MAX_LIVE_FRAMES", 3)
+    monkeypatch.setattr(session_module, "MAX_LISTED_AGENTS", 5)
+    listed = []
+    list_them = ChannelStore.agents_changed_since
+
+    def noted(channel, position, limit):
+        found = list_them(channel, position, limit)
+        listed.append(len(found or ()))
+        return found
+
+    session = world.session()
+    rest(session)
+    for number in range(9):
+        world.state(f"agent {number}", 1)
+    monkeypatch.setattr(ChannelStore, "agents_changed_since", noted)
+    assert session.live() is None
+    session.fall_behind()
+    assert len(rest(session)) == 9
+    assert listed == [0, 0]
+
+
+def test_few_changes_are_found_without_a_look_at_every_agent(world, monkeypatch):
+    for number in range(9):
+        world.state(f"agent {number}", 1)
+    session = world.session()
+    rest(session)
+    world.state("agent 4", 2)
+    monkeypatch.setattr(ChannelStore, "scan", lambda *_: pytest.fail("it looks at all of them"))
+    session.fall_behind()
+    assert rest(session) == [("agent 4", 2)]
+
+
+def test_a_client_that_comes_and_goes_leaves_nothing_of_the_channels_it_left(world):
+    """What went wrong: the name of each was remembered for as long as the connection lasted."""
+    session = world.session("a")
+    rest(session)
+    for number in range(20):
+        session.subscribe((f"channel {number}", f"other {number}"))
+        session.unsubscribe((f"other {number}",))
+        assert set(session.catch_up.seen) == {"a", f"channel {number}"}
+        assert set(session.catch_up.joined) == {f"channel {number}"}
+        rest(session)
+        session.unsubscribe((f"channel {number}",))
+    session.subscribe(("b",))
+    assert set(session.catch_up.seen) == {"a", "b"}
+    assert set(session.catch_up.joined) == {"b"}
