@@ -12,6 +12,7 @@ from .core.actions import Action
 from .core.circuit_breaker import CircuitState
 from .core.config import PipelineConfig
 from .core.messages import UNSET, UpdateMessage, UpdatePriority
+from .core.view import Fields
 from .exceptions import ActionRefused, InvalidUpdate, PipelineFull, UpdatePipelineError
 from .hookspecs import hookimpl
 from .runtime.pipeline import StopReport, UpdatePipeline
@@ -27,6 +28,7 @@ __all__ = [
     "Action",
     "ActionRefused",
     "CircuitState",
+    "Fields",
     "InvalidUpdate",
     "PipelineConfig",
     "PipelineFull",

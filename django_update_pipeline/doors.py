@@ -26,7 +26,7 @@ from .core.codes import (
 )
 from .core.commands import COMMANDS
 from .core.handshake import choose_protocol, is_plain_path
-from .core.origin import LOCAL_HOSTS, Allowed, Refused, check_handshake, check_request
+from .core.origin import LOCAL_HOSTS, Allowed, Refused, check_handshake, check_request, cross_origin
 from .core.repeats import Repeats
 from .core.sync_wire import SUBPROTOCOL
 from .permissions import may_operate, may_operate_now, may_view, may_view_now
@@ -210,7 +210,12 @@ class StreamDoor(WebSocketDoor):
             return None
         headers = dict(scope.get("headers", ()))
         last = headers.get(b"last-event-id", b"").decode("latin-1")
-        return lambda pipeline, client: EventStream(pipeline, client, asked, last)
+
+        def make(pipeline: UpdatePipeline, client: SocketClient) -> EventStream:
+            origins = pipeline.config.connections.allowed_origins
+            return EventStream(pipeline, client, asked, last, cross_origin(scope.get("headers", ()), origins))
+
+        return make
 
     def _check_origin(self, scope: Scope, origins: Sequence[str]) -> Allowed | Refused:
         return check_request(scope.get("headers", ()), allowed_hosts(), origins)

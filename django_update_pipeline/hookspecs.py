@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .core.config import PipelineConfig
     from .core.messages import JSONObject, UpdateMessage
     from .core.ports import Breaker, Client, HealthCheck, RetryPolicy, Router, Source, Transformer, Transport
+    from .core.view import Fields
 
 PROJECT = "django_update_pipeline"
 
@@ -94,16 +95,21 @@ def provide_health_checks(config: PipelineConfig) -> list[HealthCheck]:
 
 
 @hookspec
-def authorize_subscribe(client: Client, channel: str) -> bool | None:
-    """May this client subscribe to this channel?
+def authorize_subscribe(client: Client, channel: str, fields: frozenset[str] | None) -> bool | Fields | None:
+    """May this client subscribe to this channel, and what of it may it see?
 
-    True or False, or None for no opinion; one False wins. Without any opinion only the default channel and
-    OPEN_CHANNELS are allowed. Runs in Django's thread, so the ORM may be used; no answer within
-    `hook_timeout_s`, or an exception, is a no.
+    `fields` are the top-level fields that it asks for, None for all. The answer is True or False, `Fields("x", "y")` to
+    show no other fields (and events only with `events=True`), or None for no opinion. One False wins; of several
+    `Fields` a client sees what all of them show. Without any opinion only the default channel and OPEN_CHANNELS are
+    allowed. The classic protocol has no views: there a channel that may be seen in part is refused.
+
+    Runs in Django's thread, so the ORM may be used; no answer within `hook_timeout_s`, or an exception, is a no.
+    Arguments that an implementation does not name are not handed to it.
 
     It is asked at the handshake (for the default channel), at each subscription, and again for what the client is on:
     within a second when its user changed or `permission_changed()` was called, and else within `recheck_s`. A no takes
-    the channel away. There no answer is asked for again, and is a no once it has been missing for `recheck_s`.
+    the channel away, other fields begin the view anew. There no answer is asked for again, and is a no once it has been
+    missing for `recheck_s`.
     """
 
 

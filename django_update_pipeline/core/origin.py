@@ -155,7 +155,7 @@ def check_request(
 
     A browser sends no Origin with a GET of the page's own, so here `Sec-Fetch-Site` (Fetch Metadata) speaks where it
     is there: only the same origin, or nobody's page, may go on without an Origin. Where neither is sent (a program, an
-    old browser), the answer carries no CORS header, so no other page could read it.
+    old browser), the answer carries no CORS header (`cross_origin`), so no other page could read it.
     """
     given = list(headers)
     names = {name.lower() for name, _ in given}
@@ -167,6 +167,16 @@ def check_request(
             )
         given = [(name, value) for name, value in given if name.lower() != b"cookie"]
     return check_handshake(given, allowed_hosts, allowed_origins)
+
+
+def cross_origin(headers: Iterable[tuple[bytes, bytes]], allowed_origins: Sequence[str]) -> bytes | None:
+    """The Origin of a listed page that is not the host's own, as it came: what an answer's CORS header names.
+
+    None for everybody else: a page of ours needs no header, and a foreign one gets none.
+    """
+    origins = [value for name, value in headers if name.lower() == b"origin"]
+    origin = _check_origin(origins) if origins else None
+    return origins[0] if isinstance(origin, Origin) and _listed(origin, allowed_origins) else None
 
 
 def _check_host(hosts: list[bytes], allowed_hosts: Sequence[str]) -> tuple[str, int | None] | Refused:

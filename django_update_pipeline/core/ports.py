@@ -13,6 +13,7 @@ from .publication import Publication
 
 if TYPE_CHECKING:
     from .store import Store
+    from .view import View
 
 _T = TypeVar("_T")
 MaybeAwaitable: TypeAlias = _T | Awaitable[_T]
@@ -155,10 +156,14 @@ class AccessPolicy(Protocol):
     def asks_about_channels(self) -> bool:
         """Whether anybody has a say beside the settings. If not, what was allowed stays allowed."""
 
-    async def may_subscribe(self, client: Client, channel: str) -> bool: ...
+    async def may_subscribe(self, client: Client, channel: str) -> bool:
+        """Whether all of a channel may be seen."""
 
-    async def recheck(self, client: Client, channels: Sequence[str]) -> dict[str, bool | None]:
-        """`may_subscribe` again, for what the client is on; None where there was no answer."""
+    async def view(self, client: Client, wanted: View) -> View | None:
+        """What of a view may be seen; None if nothing."""
+
+    async def recheck(self, client: Client, wanted: Sequence[View]) -> dict[View, View | None]:
+        """`view` again, for what the client is on; those that got no answer are left out."""
 
     async def may_act(self, client: Client, agent_id: str, action: str, params: JSONObject) -> bool: ...
 

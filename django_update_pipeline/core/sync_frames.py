@@ -6,39 +6,27 @@
      "event_count":87}
 
 A client at position p applies it if `from` <= p: removals, then `set` and `unset`, then events above p; its position
-becomes `to` if that is higher. What is empty is left out. Further keys: `view` (of a projection), `reset` (forget
-everything of this view first), `more` (catching up: a part, others follow), `urgent` (a part sent before its turn),
-`check` (some agents whole, to compare), `ack` (acknowledge once applied). `at` is when the agent's last change was
-queued, `ts` when the frame was made, both in Unix seconds.
+becomes `to` if that is higher. What is empty is left out. Further keys: `view` (its name, if it is not the whole
+channel), `reset` (forget everything of this channel first), `more` (catching up: a part, others follow), `urgent` (a
+part sent before its turn), `check` (some agents whole, to compare), `ack` (acknowledge once applied). `at` is when the
+agent's last change was queued, `ts` when the frame was made, both in Unix seconds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
 import msgspec
 
 from .codec import encode_value, join_fields
 from .store import AgentState, Event
+from .view import View
 
 #: What every frame's text may end with in place of its closing brace.
 ACK = ',"ack":true}'
 
 #: The priority of a frame in which nothing was queued.
 LEAST_URGENT = 3
-
-
-class View(NamedTuple):
-    """What a client sees of a channel: all of it, or a projection to some top-level fields (sorted names)."""
-
-    channel: str
-    fields: tuple[str, ...] | None = None
-
-    @property
-    def name(self) -> str:
-        """The projection's name in frames and positions; empty for the whole channel."""
-        return "" if self.fields is None else ",".join(self.fields)
 
 
 class SyncFrame(msgspec.Struct, frozen=True):
@@ -129,7 +117,7 @@ class FrameBuilder:
         """The frame; the builder begins anew."""
         view = self.view
         parts = [f'{{"type":"sync","channel":"{view.channel}"']  # names of channels need no escapes
-        if view.fields is not None:
+        if view.name:
             parts.append(f',"view":{encode_value(view.name).decode()}')
         parts.append(f',"epoch":"{epoch}","from":{from_},"to":{to},"ts":{now:.3f}')
         if reset:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from .store import ChannelStore, Event, Store
-from .sync_frames import FrameBuilder, SyncFrame, View, check_text
+from .sync_frames import FrameBuilder, SyncFrame, check_text
+from .view import View
 
 #: A frame from an older position serves a newer one, too, if it has at most so many characters.
 SHARED_CHARS = 8 * 1024
@@ -103,7 +104,7 @@ class SyncRenderer:
             if channel.changed_at <= position:
                 continue
             since = positions[place]
-            if since < channel.floor or position < channel.last_evicted:
+            if since < channel.floor or position < view.last_evicted(channel):
                 return None
             builder = builders[place] = FrameBuilder(view)
             builder.remove(channel.removed_since(since))
@@ -114,7 +115,7 @@ class SyncRenderer:
                 builder.change(agent, since)
                 if builder.size > MAX_LIVE_CHARS:
                     return None
-            events = channel.events_between(since, head)
+            events = view.events_between(channel, since, head)
             size += builder.size + sum(len(event.data) for event in events)
             if size > MAX_LIVE_CHARS:
                 return None
@@ -141,7 +142,7 @@ class SyncRenderer:
                     current[place],
                     current[place],
                     now,
-                    channel.events_until(current[place]),
+                    views[place].events_until(channel, current[place]),
                     more=True,
                 )
                 tell(part, place)
@@ -159,7 +160,8 @@ class SyncRenderer:
     def _built(
         self, builder: FrameBuilder, from_: int, to: int, channel: ChannelStore, now: float, check: str
     ) -> SyncFrame:
-        return builder.build(self.store.epoch, from_, to, now, channel.events_until(to), check=check)
+        count = builder.view.events_until(channel, to)
+        return builder.build(self.store.epoch, from_, to, now, count, check=check)
 
     def _check(self, view: View, channel: ChannelStore, now: float) -> str:
         """Some agents whole, now and then, in rotation by creation."""

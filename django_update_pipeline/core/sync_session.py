@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from .store import AgentState, ChannelStore, Event
-from .sync_frames import FrameBuilder, SyncFrame, View
+from .sync_frames import FrameBuilder, SyncFrame
 from .sync_live import MAX_LISTED_AGENTS, Positions, SyncLive, SyncRenderer, in_order
+from .view import View
 
 #: A part is closed at about so many characters; one agent or event is never split.
 PART_CHARS = 32 * 1024
@@ -144,7 +145,7 @@ class SyncSession:
         self.positions = tuple(turn.since for turn in ordered)
         head = self.store.head
         for turn in ordered:
-            turn.event_count = self.store.channel(turn.view.channel).event_count
+            turn.event_count = turn.view.event_count(self.store.channel(turn.view.channel))
         self.catch_up = Pass(head, ordered, urgent=head)
 
     # telling
@@ -237,13 +238,13 @@ class SyncSession:
                 return
         catch_up.index += 1
         at, to = self.positions[place], self._end(place, catch_up.target, channel)
-        if turn.is_snapshot or not channel.events_between(at, to):
-            if turn.is_owed or turn.has_parts or not builder.is_empty or channel.last_evicted > at:
+        if turn.is_snapshot or not turn.view.events_between(channel, at, to):
+            if turn.is_owed or turn.has_parts or not builder.is_empty or turn.view.last_evicted(channel) > at:
                 self._last(catch_up, place, builder)
             else:
                 turn.is_done = True  # nothing changed: nothing to say, and the position stays
         elif not turn.has_parts and self._is_alone(catch_up, turn) and self.store.head == catch_up.target:
-            events = channel.events_between(at, to)
+            events = turn.view.events_between(channel, at, to)
             if builder.size + sum(len(event.data) + 100 for event in events) <= PART_CHARS:
                 for event in events:  # all there is to tell, in one frame
                     builder.event(event)
@@ -327,7 +328,11 @@ class SyncSession:
             for agent_id in wanted:
                 if (agent := channel.agents.get(agent_id)) is not None:
                     builder.change(agent, at)
-            events = [e for e in channel.events_between(before, self.store.head) if e.agent_id in wanted]
+            events = [
+                event
+                for event in turn.view.events_between(channel, before, self.store.head)
+                if event.agent_id in wanted
+            ]
             if events:
                 recent[place] = events
         for place, builder in builders.items():
@@ -351,14 +356,15 @@ class SyncSession:
             return
         at, place = following[0]
         until = min(target, following[1][0]) if len(following) > 1 else target
-        channel = self.store.channel(catch_up.turns[place].view.channel)
-        builder = FrameBuilder(catch_up.turns[place].view)
-        for event in channel.events_between(self.positions[place], until):
+        view = catch_up.turns[place].view
+        channel = self.store.channel(view.channel)
+        builder = FrameBuilder(view)
+        for event in view.events_between(channel, self.positions[place], until):
             if builder.size > PART_CHARS:
                 break
             builder.event(event)
             at = event.offset
-        if channel.events_between(at, target):
+        if view.events_between(channel, at, target):
             self._tell(catch_up, place, builder, at, more=True)
         else:
             self._last(catch_up, place, builder)
@@ -367,7 +373,8 @@ class SyncSession:
         """Offset and place of each view's next event up to the target, of those that have one."""
         for place, turn in enumerate(catch_up.turns):
             if not turn.is_done:
-                event = self.store.channel(turn.view.channel).next_event(self.positions[place])
+                channel = self.store.channel(turn.view.channel)
+                event = turn.view.next_event(channel, self.positions[place])
                 if event is not None and event.offset <= catch_up.target:
                     yield event.offset, place
 
@@ -407,7 +414,7 @@ class SyncSession:
             self.positions[place],
             to,
             self.renderer.time(),
-            turn.event_count if is_last else channel.events_until(to),
+            turn.event_count if is_last else turn.view.events_until(channel, to),
             reset=is_reset,
             more=more,
             urgent=is_urgent,

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from .credit import Asked, Credit
-from .sync_frames import ACK, SyncFrame, View
+from .sync_frames import ACK, SyncFrame
 from .sync_live import Positions, SyncLive, SyncRenderer
 from .sync_session import PART_CHARS, SyncSession
+from .view import View
 
 
 class SyncStream(SyncSession):

@@ -14,9 +14,9 @@ from typing import Any, Final
 
 import msgspec
 
-from .names import REFLECTED_MAX_CHARS, unsafe_text, valid_channel_name
-from .sync_frames import View
-from .wire import CLASSIC_READERS, AgentAction, FrameError, FrameLimits, Readers, Subscribe
+from .names import REFLECTED_MAX_CHARS, valid_channel_name
+from .view import View, valid_field_name
+from .wire import CLASSIC_READERS, AgentAction, FrameError, FrameLimits, Position, Readers, Subscribe
 
 SUBPROTOCOL: Final = "update-pipeline.sync.v1"
 
@@ -25,9 +25,12 @@ MAX_FIELDS: Final = 100
 
 
 class SyncSubscribe(msgspec.Struct, frozen=True):
-    """Wants views, each from where the client says it is; `malformed` as in `Subscribe`."""
+    """Wants views, each from where the client says it is; `malformed` as in `Subscribe`.
 
-    since: Mapping[View, tuple[str, int] | None]
+    A position is valid for one view: for which, is known once it is known what of the view may be seen.
+    """
+
+    since: Mapping[View, Position | None]
     malformed: tuple[str, ...] = ()
 
 
@@ -54,22 +57,28 @@ def _subscribe(frame: dict[str, Any], limits: FrameLimits) -> SyncSubscribe:
         raise FrameError(
             "invalid_field", 'fields is no object: send {"channel": ["field", ...]}, or leave it out'
         )
-    wanted: dict[View, tuple[str, int] | None] = {}
-    for name in plain.channels:
-        view = View(name, _projection(name, fields.get(name)))
-        at = plain.since.get(name) if plain.since is not None else None
-        # A position is valid for one view; another one starts afresh.
-        wanted[view] = (at.epoch, at.offset) if at is not None and (at.view or "") == view.name else None
+    since = plain.since or {}
+    wanted = {View(name, projection(name, fields.get(name))): since.get(name) for name in plain.channels}
     return SyncSubscribe(wanted, plain.malformed)
 
 
-def _projection(channel: str, names: object) -> tuple[str, ...] | None:
+def starting_at(view: View, at: Position | None) -> tuple[str, int] | None:
+    """Where a client begins that asked for a view and says it is there; None: from nothing."""
+    return (at.epoch, at.offset) if at is not None and (at.view or "") == view.name else None
+
+
+def projection(channel: str, names: object) -> tuple[str, ...] | None:
+    """The fields of a view that a client names; None is all of them.
+
+    Raises:
+        FrameError: they are none.
+    """
     if names is None:
         return None
     if not isinstance(names, list) or not 0 < len(names) <= MAX_FIELDS:
         raise FrameError("invalid_field", f"fields of {channel} must be an array of 1 to {MAX_FIELDS} names")
     for name in names:
-        if not isinstance(name, str) or not 0 < len(name) <= 100 or unsafe_text(name) or "," in name:
+        if not valid_field_name(name):
             raise FrameError(
                 "invalid_field",
                 f"fields of {channel} has a name that no field has: send 1 to 100 characters",

@@ -19,6 +19,7 @@ from ..core.names import one_line
 from ..core.ports import Client
 from ..core.rate_limit import TokenBucket
 from ..core.repeats import Repeats
+from ..core.view import Fields, View, allowed
 from ..exceptions import ActionRefused
 from ..runtime.clock import SystemClock
 from .manager import Plugins
@@ -86,58 +87,71 @@ class HookAccess:
         return bool(self._subscribe)
 
     async def may_subscribe(self, client: Client, channel: str) -> bool:
-        """One False wins, then one True; without opinions the open channels are allowed."""
-        opinion = await self._opinion(self._subscribe, client=client, channel=channel)
-        return channel in self._open if opinion is None else opinion
+        """Whether all of a channel may be seen."""
+        whole = View(channel)
+        return await self.view(client, whole) == whole
 
-    async def recheck(self, client: Client, channels: Sequence[str]) -> dict[str, bool | None]:
-        """`may_subscribe` for many, with one hop to Django's thread for each hook; None where one gave no answer."""
-        opinions: dict[str, bool | None] = dict.fromkeys(channels)
-        failed: set[str] = set()
+    async def view(self, client: Client, wanted: View) -> View | None:
+        """What a client may see of a view; None if nothing. Without opinions the open channels are allowed."""
+        said: list[bool | Fields] = []
         for question in self._subscribe:
-            for channel, answer in zip(
-                channels, await self._answers(question, client, channels), strict=True
-            ):
+            try:
+                answer = await self._ask(question, **_about(client, wanted))
+            except Exception as error:  # the plugin's boundary: no answer is a no
+                self._complain(question, f"failed with {type(error).__name__}: {error}")
+                return None
+            if answer is not None:
+                said.append(self._said(question, answer))
+                if said[-1] is False:
+                    return None
+        return allowed(wanted, said, is_open=wanted.channel in self._open)
+
+    async def recheck(self, client: Client, wanted: Sequence[View]) -> dict[View, View | None]:
+        """`view` for many, with one hop to Django's thread for each hook; without those that got no answer."""
+        said: dict[View, list[bool | Fields]] = {view: [] for view in wanted}
+        failed: set[View] = set()
+        for question in self._subscribe:
+            for view, answer in zip(wanted, await self._answers(question, client, wanted), strict=True):
                 if isinstance(answer, BaseException):
                     self._complain(question, f"failed with {type(answer).__name__}: {answer}")
-                    failed.add(channel)
+                    failed.add(view)
                 elif answer is not None:
-                    self._judge(question, answer)
-                    opinions[channel] = answer is True and opinions[channel] is not False
+                    said[view].append(self._said(question, answer))
+        found = {
+            view: allowed(view, opinions, is_open=view.channel in self._open)
+            for view, opinions in said.items()
+        }
         return {
-            channel: (
-                (channel in self._open if opinion is None else opinion)
-                if opinion is False or channel not in failed
-                else None
-            )
-            for channel, opinion in opinions.items()
+            view: left
+            for view, left in found.items()
+            if view not in failed or any(one is False for one in said[view])
         }
 
     async def _answers(
-        self, question: Callable[..., Any], client: Client, channels: Sequence[str]
+        self, question: Callable[..., Any], client: Client, wanted: Sequence[View]
     ) -> Sequence[Any]:
-        """A hook's answer for each channel, or what it raised."""
+        """A hook's answer for each view, or what it raised."""
 
         def ask_all() -> list[Any]:
             answers: list[Any] = []
-            for channel in channels:
+            for view in wanted:
                 try:
-                    answers.append(question(client=client, channel=channel))
+                    answers.append(question(**_about(client, view)))
                 except Exception as error:  # the plugin's boundary
                     answers.append(error)
             return answers
 
-        async def one(channel: str) -> Any:
-            return await self._ask(question, client=client, channel=channel)
+        async def one(view: View) -> Any:
+            return await self._ask(question, **_about(client, view))
 
         if inspect.iscoroutinefunction(inspect.unwrap(question)):
-            return await asyncio.gather(*map(one, channels), return_exceptions=True)
+            return await asyncio.gather(*map(one, wanted), return_exceptions=True)
         try:
             async with asyncio.timeout(self._timeout_s):
                 answers: list[Any] = await self._run_sync(ask_all)
                 return [await answer if inspect.isawaitable(answer) else answer for answer in answers]
         except Exception as error:  # late, or an awaitable that failed: no answer for any
-            return [error] * len(channels)
+            return [error] * len(wanted)
 
     # actions
 
@@ -234,6 +248,14 @@ class HookAccess:
                 opinion = True
         return opinion
 
+    def _said(self, question: Callable[..., Any], answer: object) -> bool | Fields:
+        """What an answer about a view says; what is no answer is a no, and complained of."""
+        if isinstance(answer, Fields):
+            return answer
+        if answer is not True and answer is not False:
+            self._complain(question, f"answered {answer!r}; True, False, None and Fields are answers")
+        return answer is True
+
     def _judge(self, question: Callable[..., Any], answer: object) -> bool:
         """Whether an answer is a plain yes; what is neither yes nor no is complained of."""
         if answer is not True and answer is not False:  # whatever it means, it is no yes
@@ -251,3 +273,9 @@ class HookAccess:
                 return await question(**values)
             answer = await self._run_sync(lambda: question(**values))
             return await answer if inspect.isawaitable(answer) else answer
+
+
+def _about(client: Client, view: View) -> dict[str, Any]:
+    """A hook's arguments."""
+    fields = None if view.fields is None else frozenset(view.fields)
+    return {"client": client, "channel": view.channel, "fields": fields}

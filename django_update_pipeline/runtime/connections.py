@@ -25,10 +25,10 @@ from ..core.names import error_text, one_line
 from ..core.ports import Clock
 from ..core.repeats import Repeats
 from ..core.session import SYSTEM_CHANNEL, ClassicRenderer, ClassicSession, TooFarBehind
-from ..core.sync_frames import View
 from ..core.sync_live import SyncRenderer
 from ..core.sync_stream import SyncStream
 from ..core.sync_wire import Ack
+from ..core.view import View
 from .direct_write import MAX_BYTES, direct_writer
 from .feed import Feed, Session
 from .stuck import StuckWriters

@@ -1,10 +1,11 @@
 """Server-sent events: the sync protocol's frames over one HTTP response, for who can't or may not use a WebSocket.
 
-    GET .../stream/?channels=villa,agent_notifications
-    id: agent_notifications=k3f9:1043,villa=k3f9:1044
+    GET .../stream/?channels=villa,map&fields=map:x,y
+    id: map=k3f9:1043:x%2Cy,update_pipeline.system=k3f9:12,villa=k3f9:1044
     data: {"type":"sync","channel":"villa",...}
 
-`Last-Event-ID` (or `since` in the query, in the same form) resumes. There are no acknowledgements: one write is in
+`Last-Event-ID` (or `since` in the query, in the same form) resumes: of each channel the epoch, the offset, and the
+view's name, percent-encoded, where it is not the whole channel. There are no acknowledgements: one write is in
 flight, which bounds nothing on a server whose `send()` never waits. Source: WHATWG HTML, section 9.2.
 """
 
@@ -15,18 +16,23 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote, unquote
 
 from ..core import frames
 from ..core.codes import RATE_LIMITED, SESSION_ENDED, CloseCode
 from ..core.credit import Credit
 from ..core.names import valid_channel_name
-from ..core.sync_frames import SyncFrame, View
+from ..core.session import SYSTEM_CHANNEL
+from ..core.sync_frames import SyncFrame
 from ..core.sync_live import SyncLive, SyncRenderer
 from ..core.sync_stream import SyncStream
+from ..core.sync_wire import projection, starting_at
+from ..core.view import View
+from ..core.wire import FrameError, Position
 from .feed import Session
-from .socket import Receive, SendMessage, Socket, SocketClient
+from .socket import Receive, SendMessage, SocketClient
 from .unsent import bound_unsent, cut
+from .viewing import Viewing
 
 #: A comment is sent after so many seconds of silence, so that no proxy on the way takes the line for dead.
 HEARTBEAT_S = 15.0
@@ -36,9 +42,9 @@ HEARTBEAT = ":\n\n"
 RETRY_MS = 2000
 
 #: A query has at most so many fields.
-MAX_FIELDS = 20
+MAX_FIELDS = 64
 
-_POSITION = re.compile(r"([A-Za-z0-9._-]{1,90})=([A-Za-z0-9]{1,64}):([0-9]{1,18})")
+_POSITION = re.compile(r"([A-Za-z0-9._-]{1,90})=([A-Za-z0-9]{1,64}):([0-9]{1,18})(?::([^:]+))?")
 
 HEADERS = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -50,31 +56,45 @@ HEADERS = (
 
 
 class Asked(NamedTuple):
-    """What a query asks for: channels, each once, and positions; either may be empty."""
+    """What a query asks for: channels, each once, positions, and projections by channel; each may be empty."""
 
     channels: tuple[str, ...]
     since: str
+    fields: Mapping[str, tuple[str, ...]] = {}
 
 
 def asked_of(query: bytes) -> Asked:
     """Reads a query.
 
     Raises:
-        ValueError: it has too many fields.
+        ValueError: it has too many fields, or a projection that is none.
     """
-    fields = parse_qs(query.decode("latin-1"), max_num_fields=MAX_FIELDS)
-    names = [name for text in fields.get("channels", ()) for name in text.split(",") if name]
-    return Asked(tuple(dict.fromkeys(names)), ",".join(fields.get("since", ())))
+    given = parse_qs(query.decode("latin-1"), max_num_fields=MAX_FIELDS)
+    names = [name for text in given.get("channels", ()) for name in text.split(",") if name]
+    fields: dict[str, tuple[str, ...]] = {}
+    for text in given.get("fields", ()):
+        channel, _, wanted = text.partition(":")
+        try:
+            fields[channel] = projection(channel, wanted.split(",")) or ()
+        except FrameError as error:
+            raise ValueError(error.message) from error
+    return Asked(tuple(dict.fromkeys(names)), ",".join(given.get("since", ())), fields)
 
 
-def positions_of(text: str) -> dict[str, tuple[str, int]]:
+def positions_of(text: str) -> dict[str, Position]:
     """The positions in a `Last-Event-ID`; what is none is passed over, and leads to a snapshot."""
-    found: dict[str, tuple[str, int]] = {}
+    found: dict[str, Position] = {}
     for part in text.split(",")[:1000]:
         match = _POSITION.fullmatch(part.strip())
         if match is not None:
-            found[match[1]] = (match[2], int(match[3]))
+            found[match[1]] = Position(match[2], int(match[3]), unquote(match[4] or ""))
     return found
+
+
+def position_text(view: View, epoch: str, offset: int) -> str:
+    """A position as it stands in an event's `id`."""
+    text = f"{view.channel}={epoch}:{offset}"
+    return f"{text}:{quote(view.name, safe='')}" if view.name else text
 
 
 class NumberedStream(SyncStream):
@@ -84,7 +104,7 @@ class NumberedStream(SyncStream):
 
     def __init__(self, renderer: SyncRenderer, monotonic: Callable[[], float]) -> None:
         super().__init__(renderer, Credit(1 << 62, 1 << 62), monotonic)
-        self._told: dict[str, int] = {}
+        self._told: dict[View, int] = {}
 
     def at_once(self, live: SyncLive) -> bool | None:
         """Never: the texts are this connection's own."""
@@ -101,23 +121,33 @@ class NumberedStream(SyncStream):
         return None if frame is None else self._event(frame)
 
     def _event(self, frame: SyncFrame) -> str:
-        self._told[frame.view.channel] = frame.to
+        self._told[frame.view] = frame.to
         epoch = self.store.epoch
-        # Of a channel that was told nothing yet: the position it came back with.
-        ids = ",".join(
-            f"{view.channel}={epoch}:{self._told.get(view.channel, at)}"
-            for view, at in zip(self.views, self.positions, strict=True)
-        )
+        # Of a view that was told nothing yet: the position it came back with.
+        self._told = {
+            view: self._told.get(view, at) for view, at in zip(self.views, self.positions, strict=True)
+        }
+        ids = ",".join(position_text(view, epoch, at) for view, at in self._told.items())
         return f"id: {ids}\ndata: {frame.text}\n\n"
 
 
-class EventStream(Socket):
+class EventStream(Viewing):
     """One response. The door has judged the request, and says what was asked for."""
 
-    def __init__(self, pipeline: Any, client: SocketClient, asked: Asked, last_event_id: str) -> None:
+    def __init__(
+        self,
+        pipeline: Any,
+        client: SocketClient,
+        asked: Asked,
+        last_event_id: str,
+        cross_origin: bytes | None = None,
+    ) -> None:
         super().__init__(pipeline, client)
-        self._asked = asked.channels or (pipeline.config.default_channel,)
+        names = asked.channels or (pipeline.config.default_channel,)
+        self._asked = [View(name, asked.fields.get(name)) for name in names if name != SYSTEM_CHANNEL]
         self._since = positions_of(last_event_id or asked.since)
+        self._views: list[View] = []
+        self._cross_origin = cross_origin
         self._refused: list[str] = []
 
     def greeting(self) -> str:
@@ -126,23 +156,26 @@ class EventStream(Socket):
     @property
     def is_refused(self) -> bool:
         """Whether nothing of what it asked for is allowed."""
-        return not self.channels
+        return bool(self._asked) and not self.channels
 
     async def prepare(self) -> None:
         """Before the answer: what of the channels it may have."""
         limit = self.pipeline.config.connections.max_subscriptions
-        allowed: list[str] = []
-        for name in self._asked[: limit + 1]:
-            is_allowed = valid_channel_name(name) and await self.pipeline.access.may_subscribe(
-                self.client, name
-            )
-            (allowed if is_allowed and len(allowed) < limit else self._refused).append(name)
-        self._refused += self._asked[limit + 1 :]
-        self.channels = tuple(allowed)
+        for wanted in self._asked[: limit + 1]:
+            name = wanted.channel
+            view = await self.may_see(wanted) if valid_channel_name(name) else None
+            if view is not None and len(self._views) < limit:
+                self._views.append(view)
+            else:
+                self._refused.append(name)
+        self._refused += [wanted.channel for wanted in self._asked[limit + 1 :]]
+        self.channels = tuple(view.channel for view in self._views)
+        self._wanted = {wanted.channel: wanted for wanted in self._asked}
 
     def make_session(self) -> Session:
         session = NumberedStream(self.pipeline.websocket_manager.sync_renderer, self.pipeline.clock.monotonic)
-        session.subscribe({View(name): self._since.get(name) for name in self.channels or ()})
+        views = (*self._views, View(SYSTEM_CHANNEL))  # which every client is on
+        session.subscribe({view: starting_at(view, self._since.get(view.channel)) for view in views})
         return session
 
     def tell_withdrawn(self, channels: tuple[str, ...]) -> None:
@@ -156,7 +189,8 @@ class EventStream(Socket):
     async def serve(self, receive: Receive, send: SendMessage) -> None:
         """Answers, and sends until the client is gone or a close of ours is out."""
         manager = self.pipeline.websocket_manager
-        await send({"type": "http.response.start", "status": 200, "headers": list(HEADERS)})
+        headers = [*HEADERS, *cors_headers(self._cross_origin)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
         bound_unsent(send, self.pipeline.config.connections.unsent_bytes)
         reader = asyncio.current_task()
 
@@ -217,6 +251,17 @@ class EventStream(Socket):
                     return
         finally:
             waiting.cancel()
+
+
+def cors_headers(origin: bytes | None) -> list[tuple[bytes, bytes]]:
+    """What lets a page of this origin read an answer, with its cookies; None is nobody's that needs it."""
+    headers = [(b"vary", b"Origin")]
+    if origin is not None:
+        headers += [
+            (b"access-control-allow-origin", origin),
+            (b"access-control-allow-credentials", b"true"),
+        ]
+    return headers
 
 
 async def answer(send: SendMessage, code: CloseCode) -> None:

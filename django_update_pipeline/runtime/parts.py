@@ -23,6 +23,7 @@ from ..core.ports import (
     Transport,
 )
 from ..core.retry import ExponentialBackoff
+from ..core.view import View, allowed
 from ..transports.memory import MemoryTransport
 from .containment import Containment
 from .observers import Observers
@@ -39,8 +40,11 @@ class DefaultAccess:
     async def may_subscribe(self, client: Client, channel: str) -> bool:
         return channel in self._open
 
-    async def recheck(self, client: Client, channels: Sequence[str]) -> dict[str, bool | None]:
-        return {channel: channel in self._open for channel in channels}
+    async def view(self, client: Client, wanted: View) -> View | None:
+        return allowed(wanted, (), is_open=wanted.channel in self._open)
+
+    async def recheck(self, client: Client, wanted: Sequence[View]) -> dict[View, View | None]:
+        return {view: await self.view(client, view) for view in wanted}
 
     async def may_act(self, client: Client, agent_id: str, action: str, params: JSONObject) -> bool:
         return False

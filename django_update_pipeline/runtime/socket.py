@@ -18,6 +18,7 @@ from ..core.admission import LIMIT_OF
 from ..core.codes import SESSION_ENDED, TOO_MANY_CONNECTIONS, CloseCode
 from ..core.inbound import Inbound, frame_size
 from ..core.session import SYSTEM_CHANNEL, ClassicSession
+from ..core.view import View
 from ..core.wire import (
     CLASSIC_READERS,
     AgentAction,
@@ -109,8 +110,12 @@ class Socket:
         """Before the accept: what the client is on from the start, if the hooks let it."""
         access = self.pipeline.access
         if self.channels and access.asks_about_channels:
-            allowed = [name for name in self.channels if await access.may_subscribe(self.client, name)]
+            allowed = [name for name in self.channels if await self.may_see(View(name)) is not None]
             self.channels = tuple(allowed)
+
+    async def may_see(self, wanted: View) -> View | None:
+        """What hooks leave of a view, if this protocol can show that: classic frames know whole channels only."""
+        return wanted if await self.pipeline.access.may_subscribe(self.client, wanted.channel) else None
 
     async def serve(self, receive: Receive, send: SendMessage) -> None:
         """Accepts the socket and serves it until it is gone; returns soon after a close of ours."""
@@ -223,17 +228,32 @@ class Socket:
         """Sends nothing more and closes."""
         self.connection.end(code)
 
+    def asked(self) -> dict[str, View]:
+        """What the client asked for, by channel, of those it is on."""
+        return {name: View(name) for name in self.connection.channels}
+
     async def narrow(self, *, is_overdue: bool) -> bool:
-        """Asks the hooks again for each channel and takes off what is not allowed. False: some gave no answer."""
-        access, channels = self.pipeline.access, self.connection.channels
-        if not channels or not access.asks_about_channels:
+        """Asks the hooks again for each view, and shows what is left of it. False: some gave no answer."""
+        access, asked = self.pipeline.access, self.asked()
+        if not asked or not access.asks_about_channels:
             return True
-        answers = await access.recheck(self.client, channels)
-        lost = tuple(
-            name for name, answer in answers.items() if answer is False or (is_overdue and answer is None)
-        )
-        self.take_off(tuple(name for name in lost if name in self.connection.channels))
-        return is_overdue or None not in answers.values()
+        answers = await access.recheck(self.client, tuple(asked.values()))
+        now = self.asked()
+        is_settled = True
+        lost: list[str] = []
+        for name, wanted in asked.items():
+            if name not in now:
+                continue
+            if now[name] != wanted or (wanted not in answers and not is_overdue):
+                is_settled = False  # the answer was to another question, or there is none: asked again soon
+            elif (view := answers.get(wanted)) is None or not self.show(view):
+                lost.append(name)
+        self.take_off(tuple(lost))
+        return is_settled
+
+    def show(self, view: View) -> bool:
+        """Shows a view of a channel it is on in place of what was shown. False: this protocol has no such view."""
+        return view == View(view.channel)
 
     def take_off(self, channels: tuple[str, ...]) -> None:
         """Ends subscriptions: what is written next has nothing of them."""
@@ -273,37 +293,41 @@ class ClassicSocket(Socket):
         session, watch = self.connection.session, self.watch
         assert isinstance(session, ClassicSession)
         mark = 0 if watch is None else watch.mark()
-        allowed, refused, too_many = await self._judge(frame.channels, session.channels)
-        session.subscribe(allowed)
-        self._confirm(allowed, (*frame.malformed, *refused), too_many, mark)
+        allowed, refused, too_many = await self._judge([View(name) for name in frame.channels])
+        names = tuple(view.channel for view in allowed)
+        session.subscribe(names)
+        self._confirm(names, (*frame.malformed, *refused), too_many, mark)
 
-    async def _judge(
-        self, channels: Iterable[str], mine: tuple[str, ...]
-    ) -> tuple[tuple[str, ...], tuple[str, ...], int]:
-        """Of the channels that are asked for: those it may have, those it may not, and how many are too many."""
-        session = self.connection.session
-        assert session is not None
-        names = tuple(channels)
-        had = [name for name in names if name in mine and name not in self.hidden]
-        room = self.pipeline.config.connections.max_subscriptions - len(self.connection.channels)
-        allowed: list[str] = []
+    async def _judge(self, asked: Iterable[View]) -> tuple[dict[View, View], list[str], int]:
+        """Of the views that are asked for: what of each it may have, which it may not, and how many are too many."""
+        before = self.asked()
+        room = self.pipeline.config.connections.max_subscriptions - len(before)
+        allowed: dict[View, View] = {}
         refused: list[str] = []
         too_many = 0
-        for name in names:
-            if name in had:
-                allowed.append(name)  # the watch asks again for what it is on
-            elif name in self.hidden or not await self.pipeline.access.may_subscribe(self.client, name):
+        for wanted in asked:
+            name = wanted.channel
+            if before.get(name) == wanted:
+                allowed[wanted] = wanted  # the watch asks again for what it is on
+            elif name in self.hidden or (view := await self.may_see(wanted)) is None:
                 refused.append(name)
-            elif room <= 0:
+            elif name not in before and room <= 0:
                 too_many += 1
             else:
-                room -= 1
-                allowed.append(name)
-        for name in had:
-            if name not in session.channels:  # taken off while hooks were asked about others
-                allowed.remove(name)
-                refused.append(name)
-        return tuple(allowed), tuple(refused), too_many
+                room -= name not in before
+                allowed[wanted] = view
+        shown = self.shown()
+        for wanted in [one for one in allowed if before.get(one.channel) == one]:
+            if (view := shown.get(wanted.channel)) is not None:
+                allowed[wanted] = view
+            else:  # taken off while hooks were asked about others
+                del allowed[wanted]
+                refused.append(wanted.channel)
+        return allowed, refused, too_many
+
+    def shown(self) -> dict[str, View]:
+        """What it is shown of each channel it is on."""
+        return {name: View(name) for name in self.connection.channels}
 
     def _confirm(self, allowed: tuple[str, ...], refused: tuple[str, ...], too_many: int, mark: int) -> None:
         """Answers a subscription that was carried out; `mark` is the watch's, of before the hooks were asked."""

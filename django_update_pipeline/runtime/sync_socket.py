@@ -7,13 +7,14 @@ from typing import Any
 from ..core.codes import CLIENT_SILENT
 from ..core.session import SYSTEM_CHANNEL
 from ..core.sync_stream import SyncStream
-from ..core.sync_wire import SUBPROTOCOL, SYNC_READERS, Ack, SyncAction, SyncSubscribe
+from ..core.sync_wire import SUBPROTOCOL, SYNC_READERS, Ack, SyncAction, SyncSubscribe, starting_at
 from ..core.wire import FrameError, Readers
 from .feed import Session
 from .socket import ClassicSocket
+from .viewing import Viewing
 
 
-class SyncSocket(ClassicSocket):
+class SyncSocket(Viewing, ClassicSocket):
     """`update-pipeline.sync.v1`. It is on no channel but the system's until it asks for some."""
 
     subprotocol = SUBPROTOCOL
@@ -48,17 +49,15 @@ class SyncSocket(ClassicSocket):
     async def _subscribe_views(self, frame: SyncSubscribe) -> None:
         watch = self.watch
         mark = 0 if watch is None else watch.mark()
-        names = [view.channel for view in frame.since]
-        asked = [name for name in names if name != SYSTEM_CHANNEL]
-        allowed, refused, too_many = await self._judge(asked, self._session.channels)
-        wanted = {
-            view: since
-            for view, since in frame.since.items()
-            if view.channel in allowed or view.channel == SYSTEM_CHANNEL
-        }
-        if wanted:
-            self._session.subscribe(wanted)
-        confirmed = tuple(name for name in names if name in allowed or name == SYSTEM_CHANNEL)
+        of_all = [view for view in frame.since if view.channel == SYSTEM_CHANNEL]
+        allowed, refused, too_many = await self._judge(view for view in frame.since if view not in of_all)
+        allowed |= {view: view for view in of_all}
+        self.wants({view.channel: view for view in allowed})
+        self._session.unsubscribe(refused)  # of a channel that it is on, too: it asked for something else
+        if allowed:
+            at = frame.since
+            self._session.subscribe({view: starting_at(view, at[wanted]) for wanted, view in allowed.items()})
+        confirmed = tuple(view.channel for view in frame.since if view in allowed)
         self._confirm(confirmed, (*frame.malformed, *refused), too_many, mark)
 
     def _acknowledge(self, ack: Ack) -> None:

@@ -12,14 +12,16 @@ Frame = dict[str, Any]
 
 
 class Mirror:
-    """One view's live copy.
+    """A live copy of one channel's view.
 
     `agents` maps agent ids to their fields, `events` has what was delivered, in order; `missed` counts events that
-    the server's history had let go of. `since()` is what to subscribe with after a cut.
+    the server's history had let go of. `view` is the name of what the server shows, which may become another one.
+    `since()` is what to subscribe with after a cut.
     """
 
     def __init__(self) -> None:
         self.epoch = ""
+        self.view = ""
         self.position = 0
         self.agents: dict[str, Frame] = {}
         self.events: list[Frame] = []
@@ -31,17 +33,20 @@ class Mirror:
 
     def since(self) -> Frame | None:
         """The position to come back with; None: everything is wanted."""
-        return {"epoch": self.epoch, "offset": self.position} if self.epoch and self.position else None
+        if not (self.epoch and self.position):
+            return None
+        return {"epoch": self.epoch, "offset": self.position, "view": self.view}
 
     def apply(self, frame: Frame) -> bool:
         """Applies a frame. False: it begins after this position, so subscribe again with `since()`."""
+        view = frame.get("view", "")
         if frame.get("reset"):
             if frame["epoch"] != self.epoch:
                 self._urgent.clear()  # else what came before its turn came, whatever the rest was
-            self.epoch, self.position = frame["epoch"], 0
+            self.epoch, self.view, self.position = frame["epoch"], view, 0
             self.agents.clear()
             self._event_count = None
-        elif frame["epoch"] != self.epoch or frame["from"] > self.position:
+        elif (frame["epoch"], view) != (self.epoch, self.view) or frame["from"] > self.position:
             return False
         for agent_id in frame.get("removed", ()):
             self.agents.pop(agent_id, None)

@@ -11,6 +11,8 @@ from django.core.asgi import get_asgi_application
 
 from django_update_pipeline import UpdatePriority
 from django_update_pipeline.core.codes import SERVER_STOPPING
+from django_update_pipeline.core.session import SYSTEM_CHANNEL
+from django_update_pipeline.core.wire import Position
 from django_update_pipeline.routing import with_update_pipeline
 from django_update_pipeline.runtime import event_stream
 from django_update_pipeline.runtime.event_stream import positions_of
@@ -78,8 +80,17 @@ class Response:
                 )
         return found
 
-    def sync(self) -> list[dict[str, Any]]:
-        return [event for event in self.events if event.get("type") == "sync"]
+    def sync(self, *, of_all: bool = False) -> list[dict[str, Any]]:
+        """The frames of what was asked for, or those of the channel that every client is on."""
+        return [
+            event
+            for event in self.events
+            if event.get("type") == "sync" and (event["channel"] == SYSTEM_CHANNEL) is of_all
+        ]
+
+    @property
+    def headers(self) -> dict[bytes, bytes]:
+        return dict(self.started["headers"])
 
     async def close(self) -> None:
         self._inbox.put_nowait({"type": "http.disconnect"})
@@ -106,7 +117,8 @@ async def test_a_stream_begins_full_and_goes_on(app: Any, pipeline: Any) -> None
     assert all(mirror.apply(frame) for frame in response.sync())
     assert mirror.agents == {"lamp": {"on": False}}
     assert [event["data"] for event in mirror.events] == [{"text": "click"}]
-    assert response.sync()[-1]["id"] == f"updates={line.store.epoch}:3"
+    epoch = line.store.epoch
+    assert response.sync()[-1]["id"] == f"update_pipeline.system={epoch}:0,updates={epoch}:3"
     await response.close()
     assert line.websocket_manager.get_connection_count() == 0
 
@@ -141,7 +153,7 @@ async def test_an_id_names_what_each_channel_came_back_with(app: Any, pipeline: 
     await line.start()
     await line.publish("lamp", data={"on": True}, channels=["news", "updates"])
     epoch = line.store.epoch
-    last = f"news={epoch}:1,updates={epoch}:1".encode()
+    last = f"news={epoch}:1,update_pipeline.system={epoch}:0,updates={epoch}:1".encode()
     response = Response(app, b"channels=news,updates", (b"last-event-id", last))
     await response.open()
     await response.until(lambda: len(response.sync()) == 2)
@@ -164,7 +176,11 @@ async def test_a_position_that_is_none_leads_to_a_snapshot(app: Any, pipeline: A
 
 
 def test_positions_are_read_one_by_one() -> None:
-    assert positions_of("a=e1:5, b=e1:7,c=,=,d=e:x") == {"a": ("e1", 5), "b": ("e1", 7)}
+    assert positions_of("a=e1:5, b=e1:7,c=,=,d=e:x,e=e1:9:x%2Cy%3A") == {
+        "a": Position("e1", 5, ""),
+        "b": Position("e1", 7, ""),
+        "e": Position("e1", 9, "x,y:"),
+    }
 
 
 async def test_several_channels_share_a_stream_and_an_id(app: Any, pipeline: Any) -> None:
@@ -176,7 +192,7 @@ async def test_several_channels_share_a_stream_and_an_id(app: Any, pipeline: Any
     await line.publish("lamp", "said", {"text": "click"}, UpdatePriority.HIGH, channels=["news"])
     await response.until(lambda: any("events" in frame for frame in response.sync()))
     epoch = line.store.epoch
-    assert response.sync()[-1]["id"] == f"news={epoch}:2,updates={epoch}:1"
+    assert response.sync()[-1]["id"] == f"news={epoch}:2,update_pipeline.system={epoch}:0,updates={epoch}:1"
     await response.close()
 
 
@@ -203,6 +219,61 @@ async def test_who_is_refused_is_told_by_the_status(
     else:
         await response.until(lambda: response.is_complete)
         assert "access-control-allow-origin" not in str(response.started["headers"])
+
+
+ELSEWHERE = b"https://app.example"
+
+
+@pytest.mark.parametrize(
+    ("origin", "named"),
+    [
+        (ELSEWHERE, ELSEWHERE),
+        (b"HTTPS://app.example", b"HTTPS://app.example"),  # as the browser wrote it
+        (b"https://eu.pages.example", b"https://eu.pages.example"),
+        (b"http://testserver", None),  # at home, so it needs none
+        (None, None),
+    ],
+)
+async def test_a_page_of_a_listed_origin_may_read_a_stream_and_no_other(
+    app: Any, pipeline: Any, origin: bytes | None, named: bytes | None
+) -> None:
+    """With its user's cookies; so it is that one origin that is named, never everybody."""
+    pipeline(CONNECTIONS={"allowed_origins": [ELSEWHERE.decode(), "https://*.pages.example"]})
+    response = Response(app, b"", *([] if origin is None else [(b"origin", origin)]))
+    await response.open()
+    assert response.started["status"] == 200
+    assert response.headers.get(b"access-control-allow-origin") == named
+    assert response.headers.get(b"access-control-allow-credentials") == (b"true" if named else None)
+    assert response.headers[b"vary"] == b"Origin"
+    await response.close()
+
+
+@pytest.mark.channels
+async def test_a_stream_is_served_behind_channels_router(pipeline: Any) -> None:
+    """As the how-to has it; a page there is told where the sockets are, and other pages are served as before."""
+    from channels.auth import AuthMiddlewareStack
+    from channels.routing import ProtocolTypeRouter
+
+    from django_update_pipeline.consumers import SocketRouter, websocket_urlpatterns
+
+    router = ProtocolTypeRouter(
+        {
+            "http": with_update_pipeline(get_asgi_application()),
+            "websocket": AuthMiddlewareStack(SocketRouter(websocket_urlpatterns())),
+        }
+    )
+    line = pipeline()
+    await line.start()
+    await line.publish("lamp", data={"on": True})
+    response = Response(router)
+    await response.open()
+    await response.until(lambda: response.sync())
+    assert response.sync()[0]["agents"]["lamp"]["set"] == {"on": True}
+    await response.close()
+    elsewhere = Response(router)
+    elsewhere.scope["path"] = "/nowhere/"
+    await elsewhere.open()
+    assert elsewhere.started["status"] == 404
 
 
 async def test_a_foreign_host_is_refused(app: Any, pipeline: Any) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 from django_update_pipeline.core.messages import UpdateKind, UpdatePriority
 from django_update_pipeline.core.publication import Change, Publication
 from django_update_pipeline.core.store import Store
-from django_update_pipeline.core.sync_frames import FrameBuilder, View
+from django_update_pipeline.core.sync_frames import FrameBuilder
 from django_update_pipeline.core.sync_wire import SUBPROTOCOL, SYNC_READERS, Ack, SyncAction, SyncSubscribe
-from django_update_pipeline.core.wire import decode_client_frame
+from django_update_pipeline.core.view import View
+from django_update_pipeline.core.wire import Position, decode_client_frame
 from tests.docs.markdown import ROOT, blocks
 
 PAGE = ROOT / "docs" / "reference" / "protocol-sync.md"
@@ -30,7 +31,7 @@ def test_every_client_frame_of_the_page_is_understood() -> None:
     assert kinds == {SyncSubscribe, Ack, SyncAction}
     (subscribe,) = [frame for frame in found if frame["type"] == "subscribe"]
     decoded = decode_client_frame(json.dumps(subscribe), readers=SYNC_READERS)
-    assert decoded.since == {View("villa"): ("k3f9", 1041), View("map", ("x", "y")): None}
+    assert decoded.since == {View("villa"): Position("k3f9", 1041, ""), View("map", ("x", "y")): None}
 
 
 def put(

@@ -18,9 +18,10 @@ from django_update_pipeline.core.config import StoreConfig
 from django_update_pipeline.core.messages import UpdateKind, UpdatePriority
 from django_update_pipeline.core.publication import Change, Publication
 from django_update_pipeline.core.store import Store
-from django_update_pipeline.core.sync_frames import SyncFrame, View
+from django_update_pipeline.core.sync_frames import SyncFrame
 from django_update_pipeline.core.sync_live import SyncLive, SyncRenderer
 from django_update_pipeline.core.sync_session import SyncSession
+from django_update_pipeline.core.view import View
 from django_update_pipeline.testing.mirror import Mirror
 
 REPLACE, MERGE, REMOVE, EVENT = UpdateKind.REPLACE, UpdateKind.MERGE, UpdateKind.REMOVE, UpdateKind.EVENT
@@ -28,7 +29,7 @@ CHANNELS = ("a", "b")
 AGENTS = ("x", "y", "z")
 FIELDS = ("f", "g", "h")
 PROJECTION = ("f", "g")
-VIEWS = (View("a"), View("b"), View("a", PROJECTION))
+VIEWS = (View("a"), View("b"), View("a", PROJECTION), View("a", ("f",), has_events=False))
 PLACES = (("a",), ("b",), ("a", "b"))
 
 State = dict[str, int] | None
@@ -114,6 +115,10 @@ class Viewer:
         view = sent.view
         assert frame["channel"] == view.channel
         assert frame.get("view", "") == view.name
+        assert names_in(frame) <= set(FIELDS if view.fields is None else view.fields), (
+            "a field of another view"
+        )
+        assert view.has_events or not (frame.get("events") or frame["event_count"])
         mirror = self.mirrors.get(view)
         assert mirror is not None, "a frame of a view that was left"
         assert frame["from"] <= mirror.position or frame.get("reset"), "no frame needs another subscription"
@@ -157,6 +162,17 @@ class Viewer:
             history = self.world.history[other.channel, agent_id]
             candidates = [projected(state, other) for _, state in history[place:]]
             assert shown in candidates, (other, agent_id, number, shown, candidates)
+
+
+def names_in(frame: dict[str, Any]) -> set[str]:
+    """Every field that a frame names, in whatever way."""
+    changes = list(frame.get("agents", {}).values())
+    wholes = list(frame.get("check", {}).get("agents", {}).values())
+    return {
+        *(name for change in changes for name in change.get("set", {})),
+        *(name for change in changes for name in change.get("unset", ())),
+        *(name for whole in wholes for name in whole),
+    }
 
 
 def projected(state: State, view: View) -> State:

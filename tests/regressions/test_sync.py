@@ -7,8 +7,8 @@ import pytest
 from django_update_pipeline.core import sync_live, sync_session
 from django_update_pipeline.core.credit import Credit
 from django_update_pipeline.core.messages import UpdatePriority
-from django_update_pipeline.core.sync_frames import View
 from django_update_pipeline.core.sync_stream import SyncStream
+from django_update_pipeline.core.view import View
 from django_update_pipeline.testing.mirror import Mirror
 from tests.unit.core.test_sync_session import World
 

@@ -12,7 +12,7 @@ from bisect import bisect_right
 from typing import Any, NamedTuple
 
 from django_update_pipeline.core.publication import Publication, UpdateKind
-from django_update_pipeline.core.sync_frames import View
+from django_update_pipeline.core.view import View
 from django_update_pipeline.testing.mirror import Mirror
 
 State = dict[str, Any] | None

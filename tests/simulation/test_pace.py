@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from random import Random
 
-from django_update_pipeline.core.sync_frames import View
+from django_update_pipeline.core.view import View
 from django_update_pipeline.testing.clocks import START_TIME
 
 from .network import Line

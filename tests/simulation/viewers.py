@@ -9,7 +9,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from django_update_pipeline.core.session import SYSTEM_CHANNEL
-from django_update_pipeline.core.sync_frames import View
+from django_update_pipeline.core.view import View
 from django_update_pipeline.runtime.socket import ClassicSocket, SocketClient
 from django_update_pipeline.runtime.sync_socket import SyncSocket
 

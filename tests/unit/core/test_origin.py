@@ -11,6 +11,7 @@ from django_update_pipeline.core.origin import (
     Refused,
     check_handshake,
     check_request,
+    cross_origin,
     host_allowed,
     parse_origin,
     valid_allowed_origin,
@@ -361,3 +362,24 @@ def test_a_requests_host_is_judged_as_a_handshakes():
     assert elsewhere == check_handshake([(b"host", b"evil.example")], HOSTS)
     assert check_request(iter([(b"host", b"evil.example")]), ("*",)) == Allowed(None)
     assert isinstance(check_request([], HOSTS), Refused)
+
+
+@pytest.mark.parametrize(
+    ("origins", "named"),
+    [
+        ([b"https://app.example"], b"https://app.example"),
+        ([b"HTTPS://APP.example:443"], b"HTTPS://APP.example:443"),
+        ([b"https://eu.pages.example"], b"https://eu.pages.example"),
+        ([b"http://example.com"], None),
+        ([b"https://pages.example"], None),
+        ([b"http://app.example"], None),
+        ([b"null"], None),
+        ([b"*"], None),
+        ([b"https://app.example\r\nset-cookie: a=b"], None),
+        ([b"https://app.example", b"https://app.example"], None),
+        ([], None),
+    ],
+)
+def test_the_origin_that_an_answer_names_is_a_listed_one(origins, named):
+    headers = [(b"host", b"example.com"), *((b"Origin", origin) for origin in origins)]
+    assert cross_origin(headers, ("https://app.example", "https://*.pages.example")) == named

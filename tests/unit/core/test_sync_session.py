@@ -12,9 +12,9 @@ from django_update_pipeline.core.config import StoreConfig
 from django_update_pipeline.core.messages import UpdateKind, UpdatePriority
 from django_update_pipeline.core.publication import Change, Publication
 from django_update_pipeline.core.store import Store
-from django_update_pipeline.core.sync_frames import View
 from django_update_pipeline.core.sync_live import SyncRenderer
 from django_update_pipeline.core.sync_session import SyncSession
+from django_update_pipeline.core.view import View
 from django_update_pipeline.testing.mirror import Mirror
 
 A, B = View("a"), View("b")

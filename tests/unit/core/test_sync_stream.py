@@ -11,10 +11,11 @@ from django_update_pipeline.core.credit import ASK_EVERY_S, Asked, Credit
 from django_update_pipeline.core.messages import UpdateKind, UpdatePriority
 from django_update_pipeline.core.publication import Change, Publication
 from django_update_pipeline.core.store import Store
-from django_update_pipeline.core.sync_frames import ACK, View
+from django_update_pipeline.core.sync_frames import ACK
 from django_update_pipeline.core.sync_live import SyncLive, SyncRenderer
 from django_update_pipeline.core.sync_session import PART_CHARS
 from django_update_pipeline.core.sync_stream import SyncStream
+from django_update_pipeline.core.view import View
 
 HIGH = UpdatePriority.HIGH
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from django_update_pipeline.core.sync_frames import View
 from django_update_pipeline.core.sync_wire import (
     MAX_FIELDS,
     SUBPROTOCOL,
@@ -15,12 +14,15 @@ from django_update_pipeline.core.sync_wire import (
     Ack,
     SyncAction,
     SyncSubscribe,
+    starting_at,
 )
+from django_update_pipeline.core.view import View
 from django_update_pipeline.core.wire import (
     AgentAction,
     FrameError,
     FrameLimits,
     Ping,
+    Position,
     Unsubscribe,
     decode_client_frame,
 )
@@ -55,9 +57,9 @@ def test_channels_are_wanted_from_nothing() -> None:
 
 def test_a_position_is_where_to_go_on_from() -> None:
     wanted = read("subscribe", channels=["a", "b"], since={"a": {"epoch": "e", "offset": 7}})
-    assert wanted.since == {View("a"): ("e", 7), View("b"): None}
+    assert wanted.since == {View("a"): Position("e", 7), View("b"): None}
     wanted = read("subscribe", channels=["a"], since={"a": {"epoch": "e", "offset": 7, "view": ""}})
-    assert wanted.since == {View("a"): ("e", 7)}
+    assert wanted.since == {View("a"): Position("e", 7, "")}
 
 
 def test_a_projection_is_a_view_of_its_own_with_sorted_fields_each_once() -> None:
@@ -69,12 +71,22 @@ def test_a_projection_is_a_view_of_its_own_with_sorted_fields_each_once() -> Non
 def test_a_position_is_valid_for_its_own_view_only(view: str | None, at: tuple[str, int] | None) -> None:
     position = {"epoch": "e", "offset": 7} | ({} if view is None else {"view": view})
     wanted = read("subscribe", channels=["a"], since={"a": position}, fields={"a": ["x", "y"]})
-    assert wanted.since == {View("a", ("x", "y")): at}
+    assert wanted.since == {View("a", ("x", "y")): Position("e", 7, view)}
+    assert starting_at(View("a", ("x", "y")), Position("e", 7, view)) == at
 
 
 def test_a_projections_position_is_none_of_the_whole_channel() -> None:
-    position = {"epoch": "e", "offset": 7, "view": "x"}
-    assert read("subscribe", channels=["a"], since={"a": position}).since == {View("a"): None}
+    assert starting_at(View("a"), Position("e", 7, "x")) is None
+    assert starting_at(View("a"), Position("e", 7)) == ("e", 7)
+    assert starting_at(View("a"), None) is None
+
+
+def test_a_view_without_events_is_another_view() -> None:
+    """What was told with them says nothing of one without, and the other way round."""
+    silent = View("a", ("x",), has_events=False)
+    assert starting_at(silent, Position("e", 7, "x")) is None
+    assert starting_at(silent, Position("e", 7, silent.name)) == ("e", 7)
+    assert starting_at(View("a", ("x",)), Position("e", 7, silent.name)) is None
 
 
 def test_names_that_no_channel_has_are_kept_apart() -> None:

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from django_update_pipeline import Action, hookimpl
+from django_update_pipeline import Action, Fields, hookimpl
 from django_update_pipeline.core.config import PipelineConfig, config_from_mapping
+from django_update_pipeline.core.view import View
 from django_update_pipeline.exceptions import ActionRefused
 from django_update_pipeline.plugins.access import HookAccess
 from django_update_pipeline.plugins.manager import Plugins
@@ -157,27 +158,31 @@ async def test_asked_again_the_answers_are_the_same_and_none_is_told_apart_from_
         return {"room": True, "refused": False, "odd": "yes"}.get(channel)  # type: ignore[return-value]
 
     policy = access(subscribing(fails), subscribing(rooms))
-    channels = ["open", "room", "secret", "refused", "odd", "shaky"]
+    views = [View(name) for name in ("open", "room", "secret", "refused", "odd", "shaky")]
     assert policy.asks_about_channels
-    assert await policy.recheck(client(), channels) == {
-        "open": True,
-        "room": True,
-        "secret": False,
-        "refused": False,  # a plain no counts, whatever the others do
-        "odd": False,
-        "shaky": None,
+    assert await policy.recheck(client(), views) == {
+        View("open"): View("open"),
+        View("room"): View("room"),
+        View("secret"): None,
+        View("refused"): None,  # a plain no counts, whatever the others do
+        View("odd"): None,
+        # "shaky" got no answer
     }
-    once = {channel: await policy.may_subscribe(client(), channel) for channel in channels}
-    assert once == {**await policy.recheck(client(), channels), "shaky": False}
+    once = {view: await policy.view(client(), view) for view in views}
+    assert once == {**await policy.recheck(client(), views), View("shaky"): None}
+    assert [await policy.may_subscribe(client(), view.channel) for view in views] == [
+        one is not None for one in once.values()
+    ]
 
 
 async def test_without_hooks_nobody_is_asked_again() -> None:
     policy = access()
     assert not policy.asks_about_channels
-    assert await policy.recheck(client(), ["open", "updates", "x"]) == {
-        "open": True,
-        "updates": True,
-        "x": False,
+    part = View("open", ("f",))
+    assert await policy.recheck(client(), [part, View("updates"), View("x")]) == {
+        part: part,
+        View("updates"): View("updates"),
+        View("x"): None,
     }
 
 
@@ -191,7 +196,8 @@ async def test_a_plain_hook_is_asked_about_all_channels_in_one_hop() -> None:
     policy = HookAccess(
         Plugins(entry_points=False, extra=[subscribing(lambda channel: True)]), CONFIG, run_sync=run_sync
     )
-    assert set((await policy.recheck(client(), [f"c{n}" for n in range(100)])).values()) == {True}
+    views = [View(f"c{n}") for n in range(100)]
+    assert await policy.recheck(client(), views) == dict(zip(views, views, strict=True))
     assert len(hops) == 1
 
 
@@ -208,8 +214,84 @@ async def test_a_hook_that_is_late_gives_no_answer(is_async: bool) -> None:
         return True
 
     policy = access(plugin(authorize_subscribe=waits if is_async else blocks))
-    assert await policy.recheck(client(), ["a", "b"]) == {"a": None, "b": None}
+    assert await policy.recheck(client(), [View("a"), View("b")]) == {}
     release.set()
+
+
+# views
+
+
+def seeing(*answers: Any) -> HookAccess:
+    """The policy of plugins that answer so, whatever they are asked."""
+
+    def hook(answer: Any) -> object:
+        def authorize_subscribe(client: Any, channel: str) -> Any:
+            return answer
+
+        return plugin(authorize_subscribe=authorize_subscribe)
+
+    return access(*map(hook, answers))
+
+
+XY = Fields("x", "y")
+
+
+@pytest.mark.parametrize(
+    ("answers", "left"),
+    [
+        ([XY], View("room", ("x", "y"), False)),
+        ([XY, None, True], View("room", ("x", "y"), False)),
+        ([True, Fields("y", "x", events=True)], View("room", ("x", "y"))),
+        ([Fields("x", "y", events=True), Fields("y", "z", events=True)], View("room", ("y",))),
+        ([Fields("x", "y", events=True), Fields("y", "z")], View("room", ("y",), False)),
+        ([Fields("x"), Fields("z")], None),
+        ([XY, False], None),
+        ([False, XY], None),
+        ([{"x", "y"}], None),  # what is no answer is a no
+        ([XY, "x"], None),
+    ],
+)
+async def test_several_answers_leave_what_all_of_them_show(answers: list[Any], left: View | None) -> None:
+    policy = seeing(*answers)
+    assert await policy.view(client(), View("room")) == left
+    assert await policy.recheck(client(), [View("room")]) == {View("room"): left}
+    assert await policy.may_subscribe(client(), "room") is False
+
+
+@pytest.mark.parametrize(
+    ("asked", "left"), [(("x",), ("x",)), (("x", "z"), ("x",)), (("z",), None), (None, ("x", "y"))]
+)
+async def test_of_what_is_asked_for_what_may_be_seen_is_left(asked: Any, left: Any) -> None:
+    found = await seeing(XY).view(client(), View("room", asked))
+    assert found == (None if left is None else View("room", left, has_events=False))
+
+
+async def test_a_hook_is_told_what_is_asked_for_if_it_wants_to_know() -> None:
+    told: list[Any] = []
+
+    def knows(client: Any, channel: str, fields: Any) -> bool:
+        told.append((channel, fields))
+        return fields is not None and fields <= {"x", "y"}
+
+    def does_not_care(channel: str) -> bool:
+        return True
+
+    policy = access(plugin(authorize_subscribe=knows), plugin(authorize_subscribe=does_not_care))
+    for fields, left in [(("x",), True), (("x", "z"), False), (None, False)]:
+        view = View("room", fields)
+        assert await policy.view(client(), view) == (view if left else None)
+    assert told == [("room", frozenset({"x"})), ("room", frozenset({"x", "z"})), ("room", None)]
+
+
+async def test_an_async_hook_narrows_as_well() -> None:
+    async def authorize_subscribe(client: Any, channel: str, fields: Any) -> Fields:
+        await asyncio.sleep(0)
+        return XY
+
+    policy = access(plugin(authorize_subscribe=authorize_subscribe))
+    left = View("room", ("x", "y"), has_events=False)
+    assert await policy.view(client(), View("room")) == left
+    assert await policy.recheck(client(), [View("room")]) == {View("room"): left}
 
 
 # registered actions
