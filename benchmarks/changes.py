@@ -31,7 +31,7 @@ from ingest import AGENTS, large_state, small_state
 
 from django_update_pipeline import UpdatePipeline
 from django_update_pipeline.core.config import BatchingConfig, ConnectionConfig, PipelineConfig
-from django_update_pipeline.core.sync_frames import View
+from django_update_pipeline.core.view import View
 
 CHANNEL = "updates"
 TICKS = 200
