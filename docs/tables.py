@@ -58,6 +58,8 @@ WORST = HealthInput(
     loop_stall_where="transform of plugin mysite.plugins: mysite/plugins.py:12 in Radio.transform",
     account_difference=1,
     stuck_count=2,
+    applied_p95_ms={"critical": 1200.0, "low": 3400.0},
+    divergence_count=2,
     parts_blocking=(
         "transformer Prices of plugin shop_live has held the event loop for 4.2 s: make it quicker, asynchronous, or "
         "move its work to a thread.",

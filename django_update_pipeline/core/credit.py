@@ -19,13 +19,18 @@ SILENT_AFTER_S: Final = 30.0
 
 
 class Asked(NamedTuple):
-    """The frame whose acknowledgement is awaited. Times are monotonic seconds, `oldest` Unix seconds."""
+    """The frame whose acknowledgement is awaited.
+
+    `at` is when it was sent, in monotonic seconds; `oldest` when its first change was queued, in Unix seconds (0 if
+    there is none): what an age that the client measures counts from. `queued` has for each priority when the first
+    change that is news to this client was queued; empty where the acknowledgement is no sample of anything.
+    """
 
     channel: str
     offset: int
     at: float
-    priority: int
-    oldest: float
+    oldest: float = 0.0
+    queued: tuple[float, ...] = ()
 
 
 class Credit:

@@ -27,6 +27,8 @@ P99_LIMITS_MS: Final[Mapping[str, float]] = MappingProxyType(
 """The latency classes' promises at p99, in milliseconds from acceptance to the last socket."""
 MIN_P99_COUNT: Final = 100
 """Of fewer updates the 99th percentile is the slowest one, and one late update is no trouble: it is left out."""
+CLIENT_ALLOWANCE_MS: Final = 500.0
+"""What clients' networks and devices may add to a promise. At p95: a reader in twenty is its own trouble."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,9 @@ class HealthInput:
         transport_problem: what the transport says of itself; empty when it is well.
         control_problem: why management commands can't reach this process; empty if they can.
         stuck_count: connections closed in the last minute because their sockets took nothing.
+        applied_p95_ms: by priority's label, how old updates are when clients have applied them, of at least
+            ``MIN_P99_COUNT`` samples.
+        divergence_count: agents that clients' self-checks repaired of late.
         plugin_checks: what plugins say of their own parts.
     """
 
@@ -92,6 +97,8 @@ class HealthInput:
     transport_problem: str = ""
     control_problem: str = ""
     stuck_count: int = 0
+    applied_p95_ms: Mapping[str, float] = field(default_factory=dict)
+    divergence_count: int = 0
     plugin_checks: tuple[PluginCheck, ...] = ()
 
 
@@ -183,6 +190,28 @@ def _p99(label: str) -> Callable[[HealthInput], tuple[str, ...]]:
         )
 
     return find
+
+
+def _applied(health: HealthInput) -> tuple[str, ...]:
+    late = [
+        f"{label.upper()} {health.applied_p95_ms[label]:.0f} ms (the limit is {limit_ms + CLIENT_ALLOWANCE_MS:.0f} ms)"
+        for label, limit_ms in P99_LIMITS_MS.items()
+        if health.applied_p95_ms.get(label, 0.0) > limit_ms + CLIENT_ALLOWANCE_MS
+    ]
+    return _when(
+        bool(late),
+        f"Updates are old when clients have applied them, at p95: {', '.join(late)}. Where the server's own p99 is "
+        "well, it is their networks or devices: send less, let them subscribe to fewer fields, and look at the proxy.",
+    )
+
+
+def _divergence(health: HealthInput) -> tuple[str, ...]:
+    return _when(
+        health.divergence_count > 0,
+        f"Clients' self-checks repaired {health.divergence_count} agents in the last minute, which should never "
+        "differ from the server's: the log names the connections. Bring client and server to one version and look "
+        "for a proxy that changes frames; if it goes on, report it.",
+    )
 
 
 def _queue_fill(health: HealthInput) -> tuple[str, ...]:
@@ -286,6 +315,8 @@ DEDUCTIONS: Final[tuple[Deduction, ...]] = (
     Deduction("p99_high_high", 15, _p99("high")),
     Deduction("p99_normal_high", 15, _p99("normal")),
     Deduction("p99_low_high", 10, _p99("low")),
+    Deduction("divergence_repaired", 20, _divergence),
+    Deduction("applied_p95_high", 10, _applied),
     Deduction("plugin_blocking", 25, lambda health: health.parts_blocking),
     Deduction("plugin_off", 25, lambda health: health.parts_off),
     Deduction("plugin_failing", 10, lambda health: health.parts_failing),

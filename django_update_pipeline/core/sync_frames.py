@@ -25,22 +25,22 @@ from .view import View
 #: What every frame's text may end with in place of its closing brace.
 ACK = ',"ack":true}'
 
-#: The priority of a frame in which nothing was queued.
-LEAST_URGENT = 3
+#: How many priorities there are: the places of `SyncFrame.queued`.
+PRIORITIES = 4
 
 
 class SyncFrame(msgspec.Struct, frozen=True):
     """One frame, made once for all who share it.
 
-    `priority` is that of the most urgent change in it, `oldest` when its first change was queued (Unix seconds, 0 if
-    none): what an acknowledgement of it says something about.
+    `oldest` is when its first change was queued, `queued` the same for each priority: Unix seconds, 0 if there is none.
+    `queued` is empty where it says nothing of how long news takes: nothing in it was queued, or it is a snapshot.
     """
 
     view: View
     text: str
     to: int
-    priority: int = LEAST_URGENT
     oldest: float = 0.0
+    queued: tuple[float, ...] = ()
     is_urgent: bool = False
     is_empty: bool = False  # it says where the view stands, and nothing else
 
@@ -53,7 +53,7 @@ class SyncFrame(msgspec.Struct, frozen=True):
 class FrameBuilder:
     """Gathers one frame. `size` is about how many characters it will have."""
 
-    __slots__ = ("agents", "events", "oldest", "priority", "removed", "size", "view")
+    __slots__ = ("agents", "events", "queued", "removed", "size", "view")
 
     def __init__(self, view: View) -> None:
         self.view = view
@@ -65,8 +65,7 @@ class FrameBuilder:
         self.agents: list[str] = []
         self.events: list[str] = []
         self.size = 200
-        self.priority = LEAST_URGENT
-        self.oldest = 0.0
+        self.queued = [0.0] * PRIORITIES
 
     @property
     def is_empty(self) -> bool:
@@ -98,8 +97,9 @@ class FrameBuilder:
         self._told(event.priority, event.timestamp)
 
     def _told(self, priority: int, timestamp: float) -> None:
-        self.priority = min(self.priority, priority)
-        self.oldest = min(self.oldest, timestamp) if self.oldest else timestamp
+        before = self.queued[priority]
+        if not before or timestamp < before:
+            self.queued[priority] = timestamp
 
     def build(
         self,
@@ -113,8 +113,9 @@ class FrameBuilder:
         more: bool = False,
         urgent: bool = False,
         check: str = "",
+        is_news: bool = True,
     ) -> SyncFrame:
-        """The frame; the builder begins anew."""
+        """The frame; the builder begins anew. `is_news`: its clients hear of its changes for the first time."""
         view = self.view
         parts = [f'{{"type":"sync","channel":"{view.channel}"']  # names of channels need no escapes
         if view.name:
@@ -134,7 +135,9 @@ class FrameBuilder:
             parts.append(f',"events":[{",".join(self.events)}]')
         parts.append(f',"event_count":{event_count}{check}}}')
         is_empty = self.is_empty and not check
-        frame = SyncFrame(view, "".join(parts), to, self.priority, self.oldest, urgent, is_empty)
+        oldest = min(filter(None, self.queued), default=0.0)
+        queued = tuple(self.queued) if oldest and is_news else ()
+        frame = SyncFrame(view, "".join(parts), to, oldest, queued, urgent, is_empty)
         self.begin()
         return frame
 

@@ -47,6 +47,7 @@ class SyncLive(msgspec.Struct, frozen=True):
     frames: list[SyncFrame]
     after: list[Positions]
     size: int  # characters of all texts
+    base: Positions = ()  # where they start: to who was further, some of it is no news
 
     @property
     def count(self) -> int:
@@ -155,7 +156,7 @@ class SyncRenderer:
             to = channel.changed_at if is_last else events[-1].offset
             check = self._check(views[place], channel, now) if is_last else ""
             tell(self._built(builder, current[place], to, channel, now, check), place)
-        return SyncLive(views, head, frames, after, sum(len(frame.text) for frame in frames))
+        return SyncLive(views, head, frames, after, sum(len(frame.text) for frame in frames), positions)
 
     def _built(
         self, builder: FrameBuilder, from_: int, to: int, channel: ChannelStore, now: float, check: str

@@ -66,6 +66,7 @@ class Pass:
     urgent: int = 0  # CRITICAL changes up to here were sent, or belong to the pass
     may_overtake: bool = False  # urgent parts and others take turns, so that both get on
     late_told: bool = False
+    is_news: bool = True  # nothing of it is told twice
     pending: deque[Told] = field(default_factory=deque)
 
 
@@ -76,7 +77,7 @@ class SyncSession:
     told of each of `views`, whose order they share.
     """
 
-    __slots__ = ("catch_up", "position", "positions", "renderer", "store", "views")
+    __slots__ = ("catch_up", "position", "positions", "renderer", "store", "told_until", "views")
 
     def __init__(self, renderer: SyncRenderer) -> None:
         self.renderer = renderer
@@ -84,6 +85,7 @@ class SyncSession:
         self.views: tuple[View, ...] = ()
         self.positions: Positions = ()
         self.position = self.store.head
+        self.told_until = 0  # up to here some may have been told that lies above the positions
         self.catch_up: Pass | None = None
 
     @property
@@ -144,9 +146,11 @@ class SyncSession:
         self.views = tuple(turn.view for turn in ordered)
         self.positions = tuple(turn.since for turn in ordered)
         head = self.store.head
+        if self.catch_up is not None:
+            self.told_until = head
         for turn in ordered:
             turn.event_count = turn.view.event_count(self.store.channel(turn.view.channel))
-        self.catch_up = Pass(head, ordered, urgent=head)
+        self.catch_up = Pass(head, ordered, urgent=head, is_news=self.position >= self.told_until)
 
     # telling
 
@@ -179,6 +183,8 @@ class SyncSession:
         if count == len(live.frames):
             self.position = live.to
         else:
+            if count:
+                self.told_until = live.to
             self.fall_behind()  # what was not written is told anew, newest
 
     def next_frame(self) -> SyncFrame | None:
@@ -198,6 +204,7 @@ class SyncSession:
             self._tell_events(catch_up)
         if not catch_up.pending:
             self.position = catch_up.target
+            self.told_until = self.store.head
             self.catch_up = None
             return None
         frame, place, is_last = catch_up.pending.popleft()
@@ -335,6 +342,8 @@ class SyncSession:
             ]
             if events:
                 recent[place] = events
+        if builders:
+            catch_up.is_news = False  # their agents had their turn, or have it yet: some is told twice
         for place, builder in builders.items():
             if not builder.is_empty and (place not in recent or len(recent) > 1):
                 self._part(catch_up, place, builder, is_urgent=True)
@@ -418,5 +427,6 @@ class SyncSession:
             reset=is_reset,
             more=more,
             urgent=is_urgent,
+            is_news=catch_up.is_news and not turn.is_owed,
         )
         catch_up.pending.append(Told(frame, place, is_last))

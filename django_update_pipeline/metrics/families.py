@@ -19,8 +19,9 @@ Kind = Literal["counter", "gauge", "histogram"]
 #: How a gauge of several processes becomes one in multiprocess mode; counters and histograms are added up.
 Merge = Literal["livesum", "livemax", "livemin"]
 
-#: Upper bounds of the latency histograms' buckets in seconds, close together around the latency classes' limits.
-BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+#: Upper bounds of the latency histograms' buckets in seconds, close together around the latency classes' limits,
+#: and far enough for a reader on a poor line.
+BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0)
 
 #: Stands for every value that is not in a label's set.
 OTHER: Final = "other"
@@ -84,6 +85,23 @@ FAMILIES: Final[Mapping[str, Family]] = MappingProxyType(
                 "histogram",
                 "From an update's acceptance until the ready connections have been handed it",
                 ("priority",),
+            ),
+            _f(
+                "applied_latency_seconds",
+                "histogram",
+                "From when an update was queued until a client had applied it, as clients say and the server bounds",
+                ("priority",),
+            ),
+            _f(
+                "acknowledged_latency_seconds",
+                "histogram",
+                "From when an update was queued until a client's acknowledgement of it came",
+                ("priority",),
+            ),
+            _f(
+                "divergence_repaired_total",
+                "counter",
+                "Agents that clients' self-checks repaired; should stay 0",
             ),
             _f("batches_total", "counter", "Batches delivered"),
             _f(

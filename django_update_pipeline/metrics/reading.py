@@ -86,6 +86,7 @@ def read(pipeline: UpdatePipeline) -> Reading:
     put_each("connections_refused_total", metrics["connections_refused"], "limit")
     put("send_failures_total", metrics["send_failures"])
     put("frames_sent_total", metrics["frames_sent"])
+    put("divergence_repaired_total", metrics["divergence_repaired"])
     put("agents", metrics["agents"])
     put("store_bytes", metrics["store_bytes"])
     put("plugin_failures_total", sum(metrics["plugin_failures"].values()))
@@ -98,6 +99,10 @@ def read(pipeline: UpdatePipeline) -> Reading:
     for priority, histogram in pipeline.get_latencies().items():
         counts = histogram.cumulative(BUCKETS_S)
         reading.histograms["delivery_latency_seconds", (priority,)] = counts, histogram.sum_s
+    for until, by_priority in pipeline.get_client_latencies().items():
+        for priority, histogram in by_priority.items():
+            counts = histogram.cumulative(BUCKETS_S)
+            reading.histograms[f"{until}_latency_seconds", (priority,)] = counts, histogram.sum_s
     return reading
 
 

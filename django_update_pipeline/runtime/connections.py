@@ -18,16 +18,16 @@ from collections.abc import Awaitable, Callable, Hashable
 from typing import Any
 
 from ..core.admission import Admission
+from ..core.ages import Ages
 from ..core.codes import INTERNAL_ERROR, SERVER_STOPPING, TOO_SLOW, CloseCode
 from ..core.config import ConnectionConfig
-from ..core.credit import Asked, Credit
+from ..core.credit import Credit
 from ..core.names import error_text, one_line
 from ..core.ports import Clock
 from ..core.repeats import Repeats
 from ..core.session import SYSTEM_CHANNEL, ClassicRenderer, ClassicSession, TooFarBehind
 from ..core.sync_live import SyncRenderer
 from ..core.sync_stream import SyncStream
-from ..core.sync_wire import Ack
 from ..core.view import View
 from .direct_write import MAX_BYTES, direct_writer
 from .feed import Feed, Session
@@ -326,7 +326,8 @@ class WebSocketManager:
         self.frames_sent = 0
         self.complaints = Repeats()  # what went wrong in frames
         self.refused: dict[str, int] = {}  # by the limit that was reached, its name in the settings
-        self.on_acknowledged: Callable[[Asked, Ack], None] = lambda asked, ack: None
+        self.ages = Ages()
+        self.divergences = Repeats()
         self.on_opened: Callable[[Connection], None] = lambda connection: None
         self.on_closed: Callable[[Connection], None] = lambda connection: None
 
@@ -439,6 +440,20 @@ class WebSocketManager:
         """A socket failed: its own affair, counted; never the circuit breaker's."""
         self.send_failures += 1
         logger.info("connection %s is gone: %s", one_line(connection.connection_id, 100), error_text(error))
+
+    def divergence_repaired(self, connection: Connection, channel: str, offset: int, count: int) -> None:
+        """A client's self-check found that it did not show what the store holds, and repaired it. On the loop."""
+        self.ages.repaired(count)
+        if often := self.divergences.add():
+            logger.warning(
+                "connection %s repaired %d agents of channel %s at offset %d, which should never differ (%d such "
+                "reports so far)",
+                one_line(connection.connection_id, 100),
+                count,
+                channel,
+                offset,
+                often,
+            )
 
     async def caught_up(self, timeout_s: float) -> None:
         """Waits until every connection that takes frames has been told everything, at most so long."""

@@ -98,7 +98,9 @@ class Monitor:
     def _rotate(self, now: float) -> None:
         self._rotated_at = now
         self.latency.rotate()
-        self._refusals = (self._refusals[1], dict(self._pipeline.websocket_manager.refused))
+        manager = self._pipeline.websocket_manager
+        manager.ages.rotate()
+        self._refusals = (self._refusals[1], dict(manager.refused))
 
     # any thread
 
@@ -126,6 +128,9 @@ class Monitor:
             "updates_per_second": self.rate.per_second(pipeline.clock.monotonic()),
             **latency,
             "by_priority": by_priority,
+            "applied": manager.ages.applied.snapshot_ms(),
+            "acknowledged": manager.ages.acknowledged.snapshot_ms(),
+            "divergence_repaired": manager.ages.repaired_count,
             "success_rate": total["delivered"] / settled if settled else 1.0,
             "websocket_connections": manager.get_connection_count(),
             "connections_behind": manager.behind_count(),
@@ -159,9 +164,15 @@ class Monitor:
         """By priority, all latencies since the pipeline was made, as copies."""
         return self.latency.totals()
 
+    def client_latencies(self) -> dict[str, dict[str, LatencyHistogram]]:
+        """As `latencies`, until clients had `applied` what was queued, and until they had `acknowledged` it."""
+        ages = self._pipeline.websocket_manager.ages
+        return {"applied": ages.applied.totals(), "acknowledged": ages.acknowledged.totals()}
+
     def health(self) -> dict[str, Any]:
         """`get_health_status()`."""
         pipeline = self._pipeline
+        manager = pipeline.websocket_manager
         account = pipeline.batch_processor.queue.account.snapshot()["total"]
         breaker = pipeline.breaker_state()
         settled = account["delivered"] + account["dead_lettered"]
@@ -198,7 +209,13 @@ class Monitor:
                 refused_limits=tuple(refused),
                 transport_problem=one_line(getattr(pipeline.transport, "problem", None) or ""),
                 control_problem=one_line(pipeline.control_problem() or ""),
-                stuck_count=pipeline.websocket_manager.stuck.closed_of_late(),
+                stuck_count=manager.stuck.closed_of_late(),
+                applied_p95_ms={
+                    label: row["p95_latency_ms"]
+                    for label, row in manager.ages.applied.snapshot_ms()["by_priority"].items()
+                    if row["count"] >= MIN_P99_COUNT
+                },
+                divergence_count=manager.ages.repaired_of_late(),
                 plugin_checks=tuple(self._plugin_checks()),
             )
         )

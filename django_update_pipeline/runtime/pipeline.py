@@ -322,6 +322,10 @@ class UpdatePipeline(Queueing):
         """By priority, every latency since the pipeline was made, as a histogram of its own. Any thread."""
         return self._monitor.latencies()
 
+    def get_client_latencies(self) -> dict[str, dict[str, LatencyHistogram]]:
+        """As `get_latencies`, until clients had `applied` an update, and `acknowledged` it. Any thread."""
+        return self._monitor.client_latencies()
+
     @property
     def performance_metrics(self) -> SimpleNamespace:
         """The metrics as attributes (`performance_metrics.total_updates`)."""

@@ -68,5 +68,8 @@ class SyncSocket(Viewing, ClassicSocket):
         asked = self._session.credit.acknowledged(ack.channel, ack.offset)
         if asked is None:
             return  # late, or of a frame that did not ask: it changes nothing
-        self.pipeline.websocket_manager.on_acknowledged(asked, ack)
+        clock, manager = self.pipeline.clock, self.pipeline.websocket_manager
+        manager.ages.heard(asked, ack.age_ms, clock.monotonic(), clock.time())
+        if ack.repaired and (repaired := self._session.repaired(ack.repaired)):
+            manager.divergence_repaired(self.connection, ack.channel, ack.offset, repaired)
         self.connection.has_room()

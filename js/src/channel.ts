@@ -52,7 +52,7 @@ export interface ViewSnapshot {
 /** What came of a frame. */
 export interface Taken {
   repaired: number;
-  /** How old the oldest change of a live frame was; null where that says nothing. */
+  /** How old the frame's oldest change was once it was applied; null where it has none. */
   ageMs: number | null;
   /** The mirror has to be told everything anew. */
   isLost: boolean;
@@ -178,7 +178,7 @@ export class Channel {
   }
 
   /** Applies a frame of so many bytes; null: it begins after what is known here. `serverTime` is in Unix seconds. */
-  take(frame: SyncFrame, bytes: number, serverTime: number | null = null): Taken | null {
+  take(frame: SyncFrame, bytes: number, serverTime: () => number | null = () => null): Taken | null {
     const applied = this.mirror.apply(frame);
     if (applied === null) return null;
     const wasLive = this.status === "live";
@@ -192,9 +192,9 @@ export class Channel {
       applied.events,
       applied.missed > 0,
     );
-    const oldest = wasLive && isLive && !frame.reset ? oldestOf(frame) : null;
-    const ageMs = oldest === null || serverTime === null ? null : Math.max(0, (serverTime - oldest) * 1000);
-    if (this.frames.size > 0) this.frames.tell({ ...received, ageMs });
+    const ageMs = ageOf(frame, serverTime());
+    const saysHowLong = wasLive && isLive && !frame.reset;
+    if (this.frames.size > 0) this.frames.tell({ ...received, ageMs: saysHowLong ? ageMs : null });
     return { repaired: applied.repaired, ageMs, isLost };
   }
 
@@ -265,9 +265,13 @@ function receivedOf(frame: SyncFrame, bytes: number): Omit<ReceivedFrame, "ageMs
   return { bytes, agents, fields, events: frame.events?.length ?? 0 };
 }
 
-function oldestOf(frame: SyncFrame): number | null {
+/**
+ * How old the frame's oldest change is at a time of the server (Unix seconds), in milliseconds; null where it has none.
+ * Of which frames that says how long news takes, the server knows.
+ */
+export function ageOf(frame: SyncFrame, serverTime: number | null): number | null {
   let oldest = Infinity;
   for (const { at } of Object.values(frame.agents ?? {})) oldest = Math.min(oldest, at);
   for (const { timestamp } of frame.events ?? []) oldest = Math.min(oldest, timestamp);
-  return oldest === Infinity ? null : oldest;
+  return oldest === Infinity || serverTime === null ? null : Math.max(0, (serverTime - oldest) * 1000);
 }

@@ -1,7 +1,7 @@
 /** One socket for many subscriptions: who wants what, what the server was asked, and what it answered. */
 
 import { Actions } from "./actions.js";
-import { Channel, type ViewSnapshot } from "./channel.js";
+import { ageOf, Channel, type ViewSnapshot } from "./channel.js";
 import { type Fields, type Json, type SyncFrame, utf8Length } from "./frames.js";
 import { LINE_DEFAULTS, LineKeeper, type LineOptions, type LineStatus } from "./line.js";
 import { Listeners } from "./listeners.js";
@@ -314,6 +314,7 @@ export class Client {
     let ageMs: number | null = null;
     if (frame.channel === SYSTEM_CHANNEL) {
       for (const notification of this.#notices.take(frame)) this.#notifications.tell(notification);
+      ageMs = ageOf(frame, this.serverTime);
     } else {
       ageMs = this.#apply(frame, text);
     }
@@ -323,7 +324,7 @@ export class Client {
   #apply(frame: SyncFrame, text: string): number | null {
     const channel = this.#channels.get(frame.channel);
     if (channel === undefined || !channel.isAsked || (frame.view ?? "") !== channel.view) return null; // of before
-    const taken = channel.take(frame, utf8Length(text), this.serverTime);
+    const taken = channel.take(frame, utf8Length(text), () => this.serverTime);
     this.#repaired += taken?.repaired ?? 0;
     if ((taken === null || taken.isLost) && channel.unanswered === 0 && channel.isAsked) this.#subscribe([channel]);
     if (taken === null) return null;

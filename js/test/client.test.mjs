@@ -138,10 +138,49 @@ test("frames that ask are acknowledged once applied, with their age and what was
   assert.deepEqual(line.all("ack")[3], { channel: "left", offset: 9 });
 });
 
-test("what a catch-up brings is as old as the absence, and says nothing of the line's age", async () => {
+test("ages are right where this machine's clock is wrong by hours, whatever a frame took to come", async () => {
+  for (const wrongMs of [0, 3 * 3600_000, -26 * 3600_000]) {
+    const stage = staged();
+    const { around } = stage;
+    around.time += wrongMs;
+    const begun = around.time;
+    const serverTime = () => 1_700_000_000 + (around.time - begun) / 1000; // and its clock is not
+    const come = (ms, frame) => {
+      const sent = serverTime();
+      around.time += ms;
+      stage.line.say(frame(sent));
+    };
+    stage.client.channel("villa");
+    come(40, (sent) => ({ type: "connection_established", connection_id: "c1", timestamp: sent }));
+    await settled();
+    stage.line.confirm("villa");
+    come(40, (ts) => snapshot(10, {}, { ts }));
+    let to = 10;
+    for (const wayMs of [40, 2500, 300]) {
+      const queued = serverTime();
+      around.time += 10; // until the server made a frame of it
+      const told = { a: { set: { n: to }, at: queued } };
+      come(wayMs, (ts) => sync({ from: to, to: ++to, ts, ack: true, agents: told }));
+      const { age_ms } = stage.line.all("ack").at(-1);
+      const lateMs = 10 + wayMs;
+      assert.ok(age_ms <= lateMs + 1 && age_ms >= lateMs - 41, `${age_ms} ms instead of ${lateMs}; ${wrongMs} ms wrong`);
+    }
+    // A ping of which the way back is as long as the way there: now it is exact.
+    const pingedAt = around.time;
+    around.time += 40;
+    come(40, (sent) => ({ type: "pong", timestamp: pingedAt, server_time: sent }));
+    const queued = serverTime();
+    come(700, (ts) => sync({ from: to, to: ++to, ts, ack: true, agents: { a: { set: { n: to }, at: queued } } }));
+    assert.ok(Math.abs(stage.line.all("ack").at(-1).age_ms - 700) < 1);
+  }
+});
+
+test("a catch-up's age is told, too: the server knows of which frames it says something", async () => {
   const { line } = await live();
   line.say(snapshot(20, { a: { n: 1 } }, { ack: true }));
-  assert.deepEqual(line.all("ack"), [{ channel: "villa", offset: 20 }]);
+  const [{ age_ms, ...ack }] = line.all("ack");
+  assert.deepEqual(ack, { channel: "villa", offset: 20 });
+  assert.ok(age_ms > 0);
 });
 
 test("a frame that begins after the position leads to one more subscription, from there", async () => {
@@ -167,7 +206,7 @@ test("a self-check that finds another number of agents begins afresh at once, wi
   line.confirm("villa");
   line.say(snapshot(12, { a: {}, b: {}, c: {} }, { ack: true }));
   assert.equal(view.status, "live");
-  assert.deepEqual(line.all("ack"), [{ channel: "villa", offset: 12, repaired: 1 }]);
+  assert.deepEqual(line.all("ack"), [{ channel: "villa", offset: 12, age_ms: 1000, repaired: 1 }]);
 });
 
 test("a refused channel shows nothing, and one that is withdrawn no more", async () => {
@@ -365,7 +404,7 @@ test("notifications come once each, also those of an absence", async () => {
     timestamp: 1,
   });
   line.say(system({ from: 0, to: 5, reset: true }), system({ from: 5, to: 6, events: [said(6, "one")], ack: true }));
-  assert.deepEqual(line.all("ack"), [{ channel: "update_pipeline.system", offset: 6 }]);
+  assert.deepEqual(line.all("ack"), [{ channel: "update_pipeline.system", offset: 6, age_ms: 4_999_000 }]);
   line.drop();
   await around.pass(600);
   stage.line.greet();

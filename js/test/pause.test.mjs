@@ -46,7 +46,7 @@ test("after a pause it acknowledges first, then asks what else has changed, and 
   await settled();
   assert.equal(client.isPaused, false);
   assert.deepEqual(line.sent.slice(sent).map(({ type }) => type), ["ack", "ping", "subscribe"]);
-  assert.deepEqual(line.sent[sent], { type: "ack", channel: "villa", offset: 11 });
+  assert.deepEqual(line.sent[sent], { type: "ack", channel: "villa", offset: 11, age_ms: 1000 });
   assert.deepEqual(line.all("subscribe").at(-1), {
     channels: ["villa"],
     since: { villa: { epoch: "e", offset: 11, view: "" } },

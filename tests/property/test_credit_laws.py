@@ -22,7 +22,7 @@ def send(credit: Credit, size: int, offset: int, now: float) -> bool:
     """Sends a frame if there is room; whether it went."""
     if not credit.has_room(size):
         return False
-    asked = Asked("a", offset, now, 2, 0.0) if credit.must_ask(size, now) else None
+    asked = Asked("a", offset, now) if credit.must_ask(size, now) else None
     credit.sent(size, asked)
     return True
 
@@ -83,7 +83,7 @@ def test_law_k2_an_answer_that_does_not_come_is_overdue() -> None:
 def test_law_k1_a_quiet_client_is_asked_again_after_a_while() -> None:
     credit = Credit(100_000, 100)
     assert credit.must_ask(10, 0.0), "the first frame asks"
-    credit.sent(10, Asked("a", 1, 0.0, 2, 0.0))
+    credit.sent(10, Asked("a", 1, 0.0))
     credit.acknowledged("a", 1)
     assert not credit.must_ask(10, 0.1)
     assert credit.must_ask(10, 0.3)

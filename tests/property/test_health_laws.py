@@ -26,6 +26,10 @@ inputs = st.builds(
     loop_stall_is_on=st.booleans(),
     loop_stall_where=st.sampled_from(["", "radio.py:3 in tune"]),
     stuck_count=st.integers(0, 3),
+    applied_p95_ms=st.dictionaries(
+        st.sampled_from(["critical", "high", "normal", "low"]), st.floats(0, 2000)
+    ),
+    divergence_count=st.integers(0, 3),
     account_difference=st.integers(-2, 2),
     parts_blocking=st.lists(st.just("a part blocks."), max_size=2).map(tuple),
     parts_off=st.lists(st.just("a part is off."), max_size=2).map(tuple),
@@ -46,6 +50,8 @@ WORSE = [
     {"loop_stall_s": 99.0},
     {"account_difference": 5},
     {"refused_count": 99},
+    {"applied_p95_ms": dict.fromkeys(["critical", "high", "normal", "low"], 5000.0)},
+    {"divergence_count": 99},
     {"transport_problem": "gone"},
     {"control_problem": "gone"},
 ]

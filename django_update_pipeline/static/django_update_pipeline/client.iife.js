@@ -494,7 +494,7 @@ var UpdatePipeline = (() => {
       return isGood;
     }
     /** Applies a frame of so many bytes; null: it begins after what is known here. `serverTime` is in Unix seconds. */
-    take(frame, bytes, serverTime = null) {
+    take(frame, bytes, serverTime = () => null) {
       const applied = this.mirror.apply(frame);
       if (applied === null) return null;
       const wasLive = this.status === "live";
@@ -508,9 +508,9 @@ var UpdatePipeline = (() => {
         applied.events,
         applied.missed > 0
       );
-      const oldest = wasLive && isLive && !frame.reset ? oldestOf(frame) : null;
-      const ageMs = oldest === null || serverTime === null ? null : Math.max(0, (serverTime - oldest) * 1e3);
-      if (this.frames.size > 0) this.frames.tell({ ...received, ageMs });
+      const ageMs = ageOf(frame, serverTime());
+      const saysHowLong = wasLive && isLive && !frame.reset;
+      if (this.frames.size > 0) this.frames.tell({ ...received, ageMs: saysHowLong ? ageMs : null });
       return { repaired: applied.repaired, ageMs, isLost };
     }
     /** How long a snapshot of what is shown would be as the server's frame, in bytes. Costs as much as making one. */
@@ -572,11 +572,11 @@ var UpdatePipeline = (() => {
     const agents = [.../* @__PURE__ */ new Set([...frame.removed ?? [], ...Object.keys(frame.agents ?? {})])];
     return { bytes, agents, fields, events: frame.events?.length ?? 0 };
   }
-  function oldestOf(frame) {
+  function ageOf(frame, serverTime) {
     let oldest = Infinity;
     for (const { at } of Object.values(frame.agents ?? {})) oldest = Math.min(oldest, at);
     for (const { timestamp } of frame.events ?? []) oldest = Math.min(oldest, timestamp);
-    return oldest === Infinity ? null : oldest;
+    return oldest === Infinity || serverTime === null ? null : Math.max(0, (serverTime - oldest) * 1e3);
   }
 
   // src/close-codes.ts
@@ -1511,6 +1511,7 @@ var UpdatePipeline = (() => {
       let ageMs = null;
       if (frame.channel === SYSTEM_CHANNEL) {
         for (const notification2 of this.#notices.take(frame)) this.#notifications.tell(notification2);
+        ageMs = ageOf(frame, this.serverTime);
       } else {
         ageMs = this.#apply(frame, text);
       }
@@ -1519,7 +1520,7 @@ var UpdatePipeline = (() => {
     #apply(frame, text) {
       const channel = this.#channels.get(frame.channel);
       if (channel === void 0 || !channel.isAsked || (frame.view ?? "") !== channel.view) return null;
-      const taken = channel.take(frame, utf8Length(text), this.serverTime);
+      const taken = channel.take(frame, utf8Length(text), () => this.serverTime);
       this.#repaired += taken?.repaired ?? 0;
       if ((taken === null || taken.isLost) && channel.unanswered === 0 && channel.isAsked) this.#subscribe([channel]);
       if (taken === null) return null;

@@ -456,7 +456,7 @@ var Channel = class {
     return isGood;
   }
   /** Applies a frame of so many bytes; null: it begins after what is known here. `serverTime` is in Unix seconds. */
-  take(frame, bytes, serverTime = null) {
+  take(frame, bytes, serverTime = () => null) {
     const applied = this.mirror.apply(frame);
     if (applied === null) return null;
     const wasLive = this.status === "live";
@@ -470,9 +470,9 @@ var Channel = class {
       applied.events,
       applied.missed > 0
     );
-    const oldest = wasLive && isLive && !frame.reset ? oldestOf(frame) : null;
-    const ageMs = oldest === null || serverTime === null ? null : Math.max(0, (serverTime - oldest) * 1e3);
-    if (this.frames.size > 0) this.frames.tell({ ...received, ageMs });
+    const ageMs = ageOf(frame, serverTime());
+    const saysHowLong = wasLive && isLive && !frame.reset;
+    if (this.frames.size > 0) this.frames.tell({ ...received, ageMs: saysHowLong ? ageMs : null });
     return { repaired: applied.repaired, ageMs, isLost };
   }
   /** How long a snapshot of what is shown would be as the server's frame, in bytes. Costs as much as making one. */
@@ -534,11 +534,11 @@ function receivedOf(frame, bytes) {
   const agents = [.../* @__PURE__ */ new Set([...frame.removed ?? [], ...Object.keys(frame.agents ?? {})])];
   return { bytes, agents, fields, events: frame.events?.length ?? 0 };
 }
-function oldestOf(frame) {
+function ageOf(frame, serverTime) {
   let oldest = Infinity;
   for (const { at } of Object.values(frame.agents ?? {})) oldest = Math.min(oldest, at);
   for (const { timestamp } of frame.events ?? []) oldest = Math.min(oldest, timestamp);
-  return oldest === Infinity ? null : oldest;
+  return oldest === Infinity || serverTime === null ? null : Math.max(0, (serverTime - oldest) * 1e3);
 }
 
 // src/close-codes.ts
@@ -1473,6 +1473,7 @@ var Client = class {
     let ageMs = null;
     if (frame.channel === SYSTEM_CHANNEL) {
       for (const notification2 of this.#notices.take(frame)) this.#notifications.tell(notification2);
+      ageMs = ageOf(frame, this.serverTime);
     } else {
       ageMs = this.#apply(frame, text);
     }
@@ -1481,7 +1482,7 @@ var Client = class {
   #apply(frame, text) {
     const channel = this.#channels.get(frame.channel);
     if (channel === void 0 || !channel.isAsked || (frame.view ?? "") !== channel.view) return null;
-    const taken = channel.take(frame, utf8Length(text), this.serverTime);
+    const taken = channel.take(frame, utf8Length(text), () => this.serverTime);
     this.#repaired += taken?.repaired ?? 0;
     if ((taken === null || taken.isLost) && channel.unanswered === 0 && channel.isAsked) this.#subscribe([channel]);
     if (taken === null) return null;

@@ -6,7 +6,7 @@ import pytest
 
 from django_update_pipeline.core.credit import ASK_EVERY_S, SILENT_AFTER_S, Asked, Credit
 
-ASKED = Asked("a", 7, 100.0, 2, 99.5)
+ASKED = Asked("a", 7, 100.0, 99.5, (0.0, 0.0, 99.5, 0.0))
 
 
 def busy(window_bytes: int = 100, window_frames: int = 10, size: int = 20) -> Credit:
@@ -56,7 +56,7 @@ def test_an_acknowledgement_frees_what_was_sent_up_to_the_frame_that_asked() -> 
     credit.sent(3, None)
     assert credit.acknowledged("a", 7) is ASKED
     assert (credit.asked, credit.bytes_in_flight, credit.frames_in_flight) == (None, 10, 2)
-    credit.sent(1, Asked("a", 9, 101.0, 2, 99.5))
+    credit.sent(1, Asked("a", 9, 101.0))
     credit.sent(2, None)
     credit.acknowledged("a", 9)
     assert (credit.bytes_in_flight, credit.frames_in_flight) == (2, 1), (

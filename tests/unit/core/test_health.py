@@ -9,6 +9,7 @@ import pytest
 
 from django_update_pipeline.core import health
 from django_update_pipeline.core.health import (
+    CLIENT_ALLOWANCE_MS,
     DEDUCTIONS,
     P99_LIMITS_MS,
     UNREADY,
@@ -59,6 +60,16 @@ TROUBLES = [
     ("p99_normal_high", {"p99_latency_ms": {"normal": 101.0}}, ["NORMAL", "101 ms", "limit is 100 ms"]),
     ("p99_low_high", {"p99_latency_ms": {"low": 501.0}}, ["LOW", "limit is 500 ms"]),
     (
+        "applied_p95_high",
+        {"applied_p95_ms": {"critical": 551.0, "high": 550.0, "low": 1001.0}},
+        ["CRITICAL 551 ms (the limit is 550 ms), LOW 1001 ms (the limit is 1000 ms).", "fewer fields"],
+    ),
+    (
+        "divergence_repaired",
+        {"divergence_count": 3},
+        ["repaired 3 agents", "the log names the connections", "one version"],
+    ),
+    (
         "plugin_check_failed",
         {"plugin_checks": (PluginCheck("disk", False, "The disk is full: delete old recordings."),)},
         ["disk: The disk is full: delete old recordings."],
@@ -103,10 +114,19 @@ def test_a_pipeline_without_trouble_is_healthy():
     assert dict(report.deductions) == {}
 
 
+def test_what_clients_say_alone_leaves_a_pipeline_healthy():
+    """Whoever may connect may be slow on purpose, or lie."""
+    said = HealthInput(applied_p95_ms={"critical": 1e6}, divergence_count=1000)
+    assert score(HealthInput(applied_p95_ms=said.applied_p95_ms)).health_status == "healthy"
+    assert score(HealthInput(divergence_count=1000)).health_status == "healthy"
+    assert score(said).health_status == "degraded"
+
+
 def test_values_at_their_limits_are_no_trouble():
     at_the_limits = HealthInput(
         success_ratio=0.95,
         p99_latency_ms=P99_LIMITS_MS,
+        applied_p95_ms={label: limit_ms + CLIENT_ALLOWANCE_MS for label, limit_ms in P99_LIMITS_MS.items()},
         queue_fill_ratio=0.8,
         oldest_wait_s=1.0,
         loop_stall_s=1.0,

@@ -10,7 +10,7 @@ from django_update_pipeline.core.messages import UpdatePriority
 from django_update_pipeline.core.store import AgentState, Event
 from django_update_pipeline.core.sync_frames import (
     ACK,
-    LEAST_URGENT,
+    PRIORITIES,
     FrameBuilder,
     SyncFrame,
     View,
@@ -140,8 +140,7 @@ def test_an_empty_frame_says_where_it_leads() -> None:
     assert (
         frame.text == '{"type":"sync","channel":"a","epoch":"e","from":3,"to":5,"ts":100.000,"event_count":9}'
     )
-    assert frame == SyncFrame(A, frame.text, 5, LEAST_URGENT, 0.0, False, True)
-    assert LEAST_URGENT == 3
+    assert frame == SyncFrame(A, frame.text, 5, 0.0, (), False, True)
 
 
 def test_a_frame_with_all_there_can_be() -> None:
@@ -192,7 +191,7 @@ def test_what_is_nothing_in_this_view_is_not_told() -> None:
     builder = FrameBuilder(XY)
     assert builder.change(agent(1, z=5), 4) is False
     assert builder.is_empty
-    assert (builder.size, builder.priority, builder.oldest) == (200, LEAST_URGENT, 0.0)
+    assert (builder.size, builder.queued) == (200, [0.0] * PRIORITIES)
     assert builder.change(agent(1, x=5), 4) is True
 
 
@@ -211,16 +210,22 @@ def test_its_size_is_that_of_its_texts_with_a_comma_each() -> None:
     assert builder.size == 200
 
 
-def test_a_frame_knows_its_most_urgent_and_its_oldest_change() -> None:
+def test_a_frame_knows_the_oldest_change_of_each_priority() -> None:
     builder = FrameBuilder(A)
     builder.event(event(7, timestamp=60.0, priority=2))
-    assert (builder.priority, builder.oldest) == (2, 60.0)
     builder.event(event(8, timestamp=70.0, priority=3))
-    assert (builder.priority, builder.oldest) == (2, 60.0)
+    builder.event(event(9, timestamp=55.0, priority=2))
+    builder.event(event(10, timestamp=65.0, priority=2))
     one = agent(1, x=9)
     one.priority = UpdatePriority.CRITICAL
     builder.change(one, 8)
-    assert (builder.priority, builder.oldest) == (0, 50.0)
     frame = builder.build("e", 6, 9, 100.0, 2)
-    assert (frame.priority, frame.oldest, frame.is_urgent) == (0, 50.0, False)
-    assert (builder.priority, builder.oldest) == (LEAST_URGENT, 0.0)
+    assert (frame.oldest, frame.queued, frame.is_urgent) == (50.0, (50.0, 0.0, 55.0, 70.0), False)
+    assert builder.queued == [0.0] * PRIORITIES == [0.0] * len(UpdatePriority)
+
+
+def test_a_frame_that_repeats_knows_its_oldest_change_only() -> None:
+    builder = FrameBuilder(A)
+    builder.event(event(7, timestamp=60.0, priority=2))
+    frame = builder.build("e", 6, 9, 100.0, 2, is_news=False)
+    assert (frame.oldest, frame.queued) == (60.0, ())

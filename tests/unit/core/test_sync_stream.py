@@ -14,10 +14,11 @@ from django_update_pipeline.core.store import Store
 from django_update_pipeline.core.sync_frames import ACK
 from django_update_pipeline.core.sync_live import SyncLive, SyncRenderer
 from django_update_pipeline.core.sync_session import PART_CHARS
-from django_update_pipeline.core.sync_stream import SyncStream
+from django_update_pipeline.core.sync_stream import MAX_REPAIRS, SyncStream
 from django_update_pipeline.core.view import View
 
 HIGH = UpdatePriority.HIGH
+HIGHS = (0.0, 50.0, 0.0, 0.0)
 
 
 class World:
@@ -88,7 +89,7 @@ def test_frames_at_once_ask_with_the_last_of_them_and_are_counted(world: World) 
     live = world.live()
     assert world.stream.at_once(live) is True
     assert spent(world) == (live.size, 1)
-    assert world.credit.asked == Asked("b", 2, world.monotonic, HIGH, 50.0)
+    assert world.credit.asked == Asked("b", 2, world.monotonic, 50.0, HIGHS)
 
 
 def test_it_is_the_last_of_many_that_asks(world: World) -> None:
@@ -97,11 +98,11 @@ def test_it_is_the_last_of_many_that_asks(world: World) -> None:
     live = world.live()
     assert live.count == 3
     assert world.stream.at_once(live) is True
-    assert world.credit.asked == Asked("a", 3, world.monotonic, HIGH, 50.0)
+    assert world.credit.asked == Asked("a", 3, world.monotonic, 50.0, HIGHS)
 
 
 def test_frames_at_once_need_not_ask(world: World) -> None:
-    world.credit.sent(0, Asked("a", 0, 10.0, 3, 0.0))
+    world.credit.sent(0, Asked("a", 0, 10.0))
     world.credit.acknowledged("a", 0)
     assert world.stream.at_once(world.live()) is False
     assert world.credit.asked is None
@@ -109,7 +110,7 @@ def test_frames_at_once_need_not_ask(world: World) -> None:
 
 
 def test_half_a_window_at_once_makes_them_ask(world: World) -> None:
-    world.credit.sent(0, Asked("a", 0, 10.0, 3, 0.0))
+    world.credit.sent(0, Asked("a", 0, 10.0))
     world.credit.acknowledged("a", 0)
     world.credit.window_bytes = 2 * world.live().size
     assert world.stream.at_once(world.live()) is True
@@ -117,7 +118,7 @@ def test_half_a_window_at_once_makes_them_ask(world: World) -> None:
 
 def test_what_has_no_room_at_once_is_not_sent_at_once(world: World) -> None:
     live = world.live()
-    world.credit.sent(1, Asked("a", 0, 10.0, 3, 0.0))
+    world.credit.sent(1, Asked("a", 0, 10.0))
     world.credit.window_bytes = live.size
     assert world.stream.at_once(live) is None
     assert spent(world) == (1, 1)
@@ -138,7 +139,7 @@ def test_frames_one_by_one_while_there_is_room(world: World) -> None:
     world.credit.window_bytes = len(first.text) + len(ACK) + len(second.text)
     texts = world.stream.texts(live)
     assert next(texts) == first.asking
-    assert world.credit.asked == Asked("a", 1, world.monotonic, HIGH, 50.0)
+    assert world.credit.asked == Asked("a", 1, world.monotonic, 50.0, HIGHS)
     assert spent(world) == (len(first.text) + len(ACK), 1), "an ask's characters are counted"
     assert next(texts) == second.text, "one is awaited: no other asks"
     assert spent(world) == (world.credit.window_bytes, 2)
@@ -172,7 +173,7 @@ def test_a_frame_of_a_pass_asks_when_it_is_time_or_much(world: World) -> None:
     text = world.stream.next_text()
     assert text is not None
     assert text.endswith(ACK)
-    assert world.credit.asked == Asked("a", 1, 10.0, HIGH, 50.0)
+    assert world.credit.asked == Asked("a", 1, 10.0, 50.0, HIGHS)
     assert spent(world) == (len(text) + 1, 1), "the brace whose place the ask takes is counted, too"
     world.credit.acknowledged("a", 1)
     text = world.stream.next_text()
@@ -193,7 +194,108 @@ def test_a_frame_of_a_pass_asks_when_it_is_time_or_much(world: World) -> None:
 def test_room_is_a_part_or_a_quarter_of_a_small_window(window: int, left: int) -> None:
     world = World(window_bytes=window)
     assert world.stream.has_room()
-    world.credit.sent(window - left, Asked("a", 0, 10.0, 3, 0.0))
+    world.credit.sent(window - left, Asked("a", 0, 10.0))
     assert world.stream.has_room()
     world.credit.sent(1, None)
     assert not world.stream.has_room()
+
+
+# what an acknowledgement says of ages
+
+
+def asked(world: World) -> Asked:
+    assert world.credit.asked is not None
+    return world.credit.asked
+
+
+def test_the_first_frame_of_a_subscription_is_no_sample() -> None:
+    """It says how old what is held is, not how long news takes; what the client counts from it has all the same."""
+    world = World()
+    world.say("a")
+    world.say("a")
+    world.stream.subscribe({View("a"): ("e", 1)})
+    world.stream.next_text()
+    assert (asked(world).oldest, asked(world).queued) == (50.0, ())
+
+
+def test_what_follows_a_pass_may_repeat_it_and_is_no_sample() -> None:
+    world = World()
+    world.stream.subscribe({View("a"): None})
+    world.stream.next_text()
+    world.say("a")  # above the pass's target: it may have been told already
+    while world.stream.next_text() is not None:
+        pass
+    world.credit.acknowledged("a", 0)
+    world.monotonic += ASK_EVERY_S
+    live = world.live()
+    assert world.stream.at_once(live) is True
+    assert asked(world).queued == ()
+    world.stream.sent(live, live.count)
+    world.credit.acknowledged("a", 1)
+    world.monotonic += ASK_EVERY_S
+    world.say("a")
+    assert world.stream.at_once(world.live()) is True
+    assert asked(world).queued == HIGHS
+
+
+def test_a_pass_of_one_that_fell_behind_is_a_sample(world: World) -> None:
+    world.monotonic += ASK_EVERY_S
+    world.stream.fall_behind()
+    world.stream.next_text()
+    assert asked(world).queued == HIGHS
+
+
+def test_a_pass_that_repeats_what_was_written_is_none(world: World) -> None:
+    live = world.live()
+    next(world.stream.texts(live))
+    world.stream.sent(live, 1)
+    world.credit.acknowledged("a", 1)
+    world.monotonic += ASK_EVERY_S
+    world.stream.next_text()
+    assert (asked(world).oldest, asked(world).queued) == (50.0, ())
+
+
+def test_a_pass_that_repeats_nothing_is_one(world: World) -> None:
+    world.stream.sent(world.live(), 0)
+    world.monotonic += ASK_EVERY_S
+    world.stream.next_text()
+    assert asked(world).queued == HIGHS
+
+
+def test_a_frame_made_for_one_further_behind_is_no_sample(world: World) -> None:
+    """Law C6 shares it: to this one some of it is old."""
+    other = SyncStream(world.stream.renderer, Credit(1_000_000, 1000), lambda: world.monotonic)
+    other.subscribe({View("a"): ("e", 1), View("b"): ("e", 0)})
+    while other.next_text() is not None:
+        pass
+    other.credit.acknowledged("a", 1)
+    world.say("a")
+    world.monotonic += ASK_EVERY_S
+    shared = world.live()
+    assert other.live() is shared
+    other.credit.asked = None
+    assert other.at_once(shared) is True
+    assert other.credit.asked is not None
+    assert (other.credit.asked.oldest, other.credit.asked.queued) == (50.0, ())
+    assert world.stream.at_once(shared) is True
+    assert asked(world).queued == HIGHS
+
+
+def test_a_busy_connection_is_one_sample_in_a_while() -> None:
+    world = World(window_bytes=1000)  # each frame is half of it, and asks
+    world.stream.begin("a")
+    world.settle()
+    samples = []
+    for _ in range(10):
+        world.say("a", 400)
+        live = world.live()
+        assert world.stream.at_once(live) is True
+        world.stream.sent(live, live.count)
+        samples.append(bool(asked(world).queued))
+        world.credit.acknowledged("a", asked(world).offset)
+        world.monotonic += ASK_EVERY_S / 2
+    assert samples == [True, False] * 5
+
+
+def test_repairs_of_a_connection_are_counted_up_to_a_bound(world: World) -> None:
+    assert [world.stream.repaired(n) for n in (0, 3, MAX_REPAIRS, 1)] == [0, 3, MAX_REPAIRS - 3, 0]

@@ -14,6 +14,7 @@ import pytest
 
 from django_update_pipeline import UpdatePriority
 from django_update_pipeline.core.account import TERMS
+from django_update_pipeline.core.credit import Asked
 from django_update_pipeline.core.health import MIN_P99_COUNT
 from django_update_pipeline.core.messages import JSONObject
 from django_update_pipeline.exceptions import PipelineFull
@@ -207,6 +208,39 @@ async def test_one_late_update_is_no_trouble(make_pipeline: MakePipeline) -> Non
     assert "p99_critical_high" not in pipeline.get_health_status()["deductions"]
     pipeline._monitor.latency.record(UpdatePriority.CRITICAL, 9.0)
     assert "p99_critical_high" in pipeline.get_health_status()["deductions"]
+
+
+async def test_what_acknowledgements_say_is_told_beside_what_is_measured_here(
+    make_pipeline: MakePipeline,
+) -> None:
+    pipeline = make_pipeline(clock=ManualClock())
+    ages = pipeline.websocket_manager.ages
+    now = 1_700_000_000.0
+    asked = Asked("updates", 7, 10.0, now - 2.0, (now - 2.0, 0.0, 0.0, now - 1.0))
+    for _ in range(MIN_P99_COUNT):
+        ages.heard(asked, 1900.0, 12.0, now)
+    metrics = pipeline.get_performance_metrics()
+    for key, after_s in (("applied", 0.1), ("acknowledged", 0.0)):
+        rows = metrics[key]["by_priority"]
+        assert rows["critical"]["p99_latency_ms"] == pytest.approx(1000 * (2.0 - after_s), rel=0.02)
+        assert rows["low"]["p50_latency_ms"] == pytest.approx(1000 * (1.0 - after_s), rel=0.02)
+        assert (rows["high"]["count"], metrics[key]["count"]) == (0, 2 * MIN_P99_COUNT)
+    assert metrics["count"] == 0, "not mixed with the server's own"
+    assert pipeline.get_health_status()["deductions"] == {"not_started": 30, "applied_p95_high": 10}
+    assert pipeline.get_client_latencies()["applied"]["critical"].count == MIN_P99_COUNT
+
+
+async def test_divergence_is_told_for_a_minute_and_counted_for_ever(make_pipeline: MakePipeline) -> None:
+    clock = ManualClock()
+    pipeline = make_pipeline(clock=clock)
+    pipeline.websocket_manager.ages.repaired(3)
+    deductions: list[bool] = []
+    for _ in range(3):
+        deductions.append("divergence_repaired" in pipeline.get_health_status()["deductions"])
+        clock.advance(31.0)
+        pipeline._monitor.look_round()
+    assert deductions == [True, True, False]
+    assert pipeline.get_performance_metrics()["divergence_repaired"] == 3
 
 
 async def test_windows_end_also_when_nothing_is_delivered(make_pipeline: MakePipeline) -> None:
