@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import os
 import threading
 import time
@@ -12,6 +13,8 @@ from typing import Any
 from django_update_pipeline import UpdatePriority, get_update_pipeline, hookimpl
 from django_update_pipeline.core.codes import CLOSE_CODES
 from django_update_pipeline.exceptions import ActionRefused
+
+from .lives import Lives
 
 
 @hookimpl
@@ -88,6 +91,17 @@ def _forget(agent_id: str) -> str:
     return _state(agent_id)
 
 
+def _live(agent_id: str, seed: int, seconds: float, agents: int) -> str:
+    """Agents live for so long: states, patches, removals, events of every priority, twenty ticks of ten a second."""
+    threading.Thread(target=_lives.run, args=(seed, seconds, agents), name="lives", daemon=True).start()
+    return "living"
+
+
+def _lived(agent_id: str) -> Any:
+    """What the source of `live` holds, as an answer that refuses."""
+    raise ActionRefused(json.dumps(_lives.account()))
+
+
 def _hang(agent_id: str) -> str:
     """From now on the transport answers nothing, and something waits for it."""
     pipeline = get_update_pipeline()
@@ -116,6 +130,8 @@ def _census(agent_id: str) -> Any:
     )
 
 
+_lives = Lives()
+
 ACTIONS = {
     "forget": _forget,
     "tick": _tick,
@@ -124,5 +140,7 @@ ACTIONS = {
     "flood": _flood,
     "close": _close,
     "hang": _hang,
+    "live": _live,
+    "lived": _lived,
     "census": _census,
 }
