@@ -29,6 +29,9 @@ CHECK_EVERY_S = 10.0
 #: At most about so many characters of them.
 CHECK_CHARS = 4096
 
+#: Before the next check so many times its characters are told of the view: who reads slowly is not kept busy with it.
+CHECK_SHARE = 20
+
 #: Of so many views it is known where that stands. Clients make up views, and each may be some kilobytes.
 MAX_CHECKED_VIEWS = 1000
 
@@ -70,9 +73,8 @@ class SyncRenderer:
         self.time = time
         self._live: dict[tuple[View, ...], list[tuple[Positions, SyncLive | None]]] = {}
         self._head = -1
-        self._checked: dict[
-            View, tuple[float, int]
-        ] = {}  # when it was checked, and where the rotation stands
+        # When a view was checked, where the rotation stands, and how much is to be told before the next check.
+        self._checked: dict[View, tuple[float, int, int]] = {}
 
     def live(self, views: tuple[View, ...], position: int, positions: Positions) -> SyncLive | None:
         """The shared frames from a global position to the head; None if they are too much to share.
@@ -135,7 +137,7 @@ class SyncRenderer:
             channel = store.channel(views[place].channel)
             if place not in recent:
                 if not builder.is_empty:
-                    check = self._check(views[place], channel, now)
+                    check = self._check(views[place], channel, builder.size, now)
                     tell(self._built(builder, current[place], channel.changed_at, channel, now, check), place)
             elif len(recent) > 1 and not builder.is_empty:
                 part = builder.build(
@@ -154,7 +156,7 @@ class SyncRenderer:
                 builder.event(event)
             is_last = events[-1] is recent[place][-1]
             to = channel.changed_at if is_last else events[-1].offset
-            check = self._check(views[place], channel, now) if is_last else ""
+            check = self._check(views[place], channel, builder.size, now) if is_last else ""
             tell(self._built(builder, current[place], to, channel, now, check), place)
         return SyncLive(views, head, frames, after, sum(len(frame.text) for frame in frames), positions)
 
@@ -164,10 +166,14 @@ class SyncRenderer:
         count = builder.view.events_until(channel, to)
         return builder.build(self.store.epoch, from_, to, now, count, check=check)
 
-    def _check(self, view: View, channel: ChannelStore, now: float) -> str:
-        """Some agents whole, now and then, in rotation by creation."""
-        checked_at, cursor = self._checked.get(view, (0.0, 0))
-        if 0.0 <= now - checked_at < CHECK_EVERY_S or not channel.agents:
+    def _check(self, view: View, channel: ChannelStore, told: int, now: float) -> str:
+        """Some agents whole, now and then, in rotation by creation. `told` is the size of the frame it may go with."""
+        checked_at, cursor, left = self._checked.get(view, (0.0, 0, 0))
+        if not channel.agents:
+            return ""
+        if left > told or 0.0 <= now - checked_at < CHECK_EVERY_S:
+            if view in self._checked:
+                self._checked[view] = (checked_at, cursor, left - told)
             return ""
         chosen: list[str] = []
         size = 0
@@ -179,11 +185,12 @@ class SyncRenderer:
             cursor = agent.created
         else:
             cursor = 0
+        text = check_text(channel.agents, chosen, view.fields)
         self._checked.pop(view, None)
-        self._checked[view] = (now, cursor)
+        self._checked[view] = (now, cursor, CHECK_SHARE * len(text))
         if len(self._checked) > MAX_CHECKED_VIEWS:  # the one checked longest ago, perhaps nobody's any more
             del self._checked[next(iter(self._checked))]
-        return check_text(channel.agents, chosen, view.fields)
+        return text
 
 
 def in_order(recent: Mapping[int, list[Event]]) -> Iterable[tuple[int, list[Event]]]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
+
+from django_update_pipeline.core.frame_types.viewers import Sync
 from django_update_pipeline.core.messages import UpdateKind, UpdatePriority
 from django_update_pipeline.core.publication import Change, Publication
 from django_update_pipeline.core.store import Store
@@ -71,7 +74,10 @@ def test_the_page_explains_every_key_of_a_frame() -> None:
     builder = FrameBuilder(View("villa", ("a",)))
     builder.remove(["y"])
     builder.change(store.channel("villa").agents["x"], 0)
-    frame = builder.build("e", 0, 1, 1.0, 0, reset=True, more=True, urgent=True, check=',"check":{"count":1}')
+    check = ',"check":{"count":1,"agents":{}}'
+    frame = builder.build("e", 0, 1, 1.0, 0, reset=True, more=True, urgent=True, check=check)
     keys = json.loads(frame.asking).keys() | {"events"}
+    msgspec.json.decode(frame.asking, type=Sync)
+    assert keys - {"type"} == set(Sync.__struct_encode_fields__), "describe it in core/frame_types/viewers.py"
     table = text[text.index("| key | meaning |") : text.index("What is empty is left out")]
     assert {key for key in keys if f"`{key}`" not in table} == {"type"}

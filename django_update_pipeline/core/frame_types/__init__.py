@@ -3,7 +3,7 @@
 Nothing that runs imports this. The frames are written by `core.frames` and `core.sync_frames`, and read by `core.wire`
 and `core.sync_wire`, which are quicker and stricter than a generated decoder; tests hold that both say the same:
 `tests/integration/test_spoken_frames.py` validates what a real server sends, in every kind, with nothing unknown
-allowed, and `tests/unit/core/test_frame_types.py` holds that each decoder reads the fields described here, no other.
+allowed, and `tests/meta/test_frames_described.py` holds that each decoder reads the fields described here, no other.
 
 A program in Python may decode with them: `msgspec.json.decode(text, type=Sync)`.
 

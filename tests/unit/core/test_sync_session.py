@@ -625,7 +625,8 @@ def test_an_urgent_removal_is_told_in_a_pass(small_parts: None) -> None:
 # the self-check
 
 
-def test_now_and_then_a_frame_carries_agents_whole_in_rotation() -> None:
+def test_now_and_then_a_frame_carries_agents_whole_in_rotation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sync_live, "CHECK_SHARE", 0)
     world = World()
     for name in "xyz":
         world.set(name, text="." * 3000)
@@ -641,6 +642,36 @@ def test_now_and_then_a_frame_carries_agents_whole_in_rotation() -> None:
     assert checked[:4] == ["x", "y", "z", "x"]
     world.set("x", mood="more")
     assert "check" not in viewer.settle()[0]
+
+
+def test_the_self_check_is_a_small_part_of_what_is_told() -> None:
+    """However slow a reader is: one whose frames come each ten seconds would be sent whole agents in each of them."""
+    world = World()
+    world.set("x", text="." * 3000, n=0)
+    viewer = world.viewer(A)
+    viewer.settle()
+    plain = checks = unchecked = 0
+    for count in range(1, 1001):
+        world.now += sync_live.CHECK_EVERY_S
+        world.set("x", text="." * 3000, n=count)
+        (frame,) = viewer.settle()
+        check = len(json.dumps(frame.pop("check", None) or {}))
+        plain += len(json.dumps(frame))
+        checks += check if check > 2 else 0
+        unchecked += check <= 2
+    # Frames are measured with some reserve, and there is one check at the beginning.
+    assert 0 < checks <= 2 * plain / sync_live.CHECK_SHARE + 3100
+    assert unchecked > 900
+
+
+def test_a_view_without_agents_is_not_checked_and_owes_nothing() -> None:
+    world = World()
+    viewer = world.viewer(A)
+    viewer.settle()
+    world.say("x")
+    assert "check" not in viewer.settle()[0]
+    world.set("x", mood="happy")
+    assert viewer.settle()[0]["check"]["count"] == 1
 
 
 def test_a_mirror_repairs_itself_and_says_so() -> None:
