@@ -146,6 +146,7 @@ def _operations(protocol: Protocol) -> dict[str, dict[str, Any]]:
             "type": "object",
             "properties": {
                 "channels": {"type": "string", "description": "Channels, with commas between them."},
+                "fields": {"type": "string", "description": "A projection: `map:x,y`. Once for each."},
                 "since": {"type": "string", "description": "Positions, in the form of an event's id."},
             },
         }
@@ -175,11 +176,11 @@ def _event_headers(kind: str) -> dict[str, Any]:
         return {"type": "object", "properties": {"event": {"const": "close"}}, "required": ["event"]}
     if kind != "sync":
         return {"type": "object", "properties": {}}
-    position = "[A-Za-z0-9._-]{1,90}=[A-Za-z0-9]{1,64}:[0-9]{1,18}"
+    position = "[A-Za-z0-9._-]{1,90}=[A-Za-z0-9]{1,64}:[0-9]{1,18}(:[^:,]+)?"
     name = {
         "type": "string",
         "pattern": f"^{position}(,{position})*$",
-        "description": "Positions that lead on from here, for `Last-Event-ID`.",
+        "description": "Positions that lead on from here, for `Last-Event-ID`; a projection's with its name.",
     }
     return {"type": "object", "properties": {"id": name}, "required": ["id"]}
 

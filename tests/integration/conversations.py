@@ -230,9 +230,7 @@ async def talk_stream(line: Recorder) -> None:
     connection_id = await asyncio.wait_for(first, PATIENCE_S)
     await line.act("say", "eva")
     await line.act("patch", "eva", mood="calm", place=None)
-    await line.act(
-        "patch", "eva", mood="merry", channels=["news"]
-    )  # its first check: sync sockets had a projection
+    await line.act("patch", "eva", mood="merry", channels=["news"])  # the view's first check
     await line.act("remove", "guest_004")
     await line.act("close", connection_id, code=4002)
     await asyncio.wait_for(reading, PATIENCE_S)
@@ -242,7 +240,7 @@ def _read_stream(line: Recorder, first: asyncio.Future[str]) -> None:
     connection_id = ""
     connection = http.client.HTTPConnection("127.0.0.1", line.server.port, timeout=PATIENCE_S)
     try:
-        connection.request("GET", "/ws/updates/stream/?channels=updates,news,secret")
+        connection.request("GET", "/ws/updates/stream/?channels=updates,news,secret&fields=news:mood,n")
         answer = connection.getresponse()
         assert answer.status == 200
         fields: dict[str, str] = {}

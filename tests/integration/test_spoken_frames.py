@@ -155,7 +155,6 @@ def test_every_field_that_the_server_may_send_was_seen(records: list[Record]) ->
 
 #: What no conversation brings about, each with the reason.
 NOT_SEEN: set[tuple[str, str]] = {
-    ("StreamSync", "view"),  # a stream's query names no projections
     ("StreamSync", "urgent"),  # a stream waits for no acknowledgement, so its parts are written in one go
 }
 

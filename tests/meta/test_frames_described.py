@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from django_update_pipeline import UpdatePipeline
 from django_update_pipeline.core import frames, wire
 from django_update_pipeline.core.account import TERMS
 from django_update_pipeline.core.circuit_breaker import CircuitBreaker
@@ -126,6 +127,9 @@ def test_figures_are_described_as_they_are_counted() -> None:
     assert names(reports.Latency) == LatencySummary.__required_keys__, MEND
     assert names(reports.Health) == {*HealthReportDict.__required_keys__, "is_running"}, MEND
     assert names(reports.Terms) == set(TERMS), MEND
+    metrics = UpdatePipeline().get_performance_metrics()
+    assert names(reports.Metrics) == metrics.keys(), MEND
+    assert names(reports.Ages) == metrics["applied"].keys() == metrics["acknowledged"].keys(), MEND
     assert names(reports.Priorities) == names(reports.Latencies) == labels, MEND
     assert names(reports.Conservation) == {*labels, "total"}, MEND
     assert names(reports.Samples) == set(COLUMNS), MEND

@@ -64,6 +64,18 @@ class Latencies(Sent, frozen=True):
     low: Latency
 
 
+class Ages(Sent, frozen=True):
+    """Latencies over all priorities, and for each."""
+
+    average_latency_ms: Ratio
+    p50_latency_ms: Ratio
+    p95_latency_ms: Ratio
+    p99_latency_ms: Ratio
+    max_latency_ms: Ratio
+    count: Count
+    by_priority: Latencies
+
+
 class Conservation(Sent, frozen=True):
     """The account, for each priority and in all."""
 
@@ -91,6 +103,9 @@ class Metrics(Sent, frozen=True):
     max_latency_ms: Ratio
     count: Count
     by_priority: Latencies
+    applied: Ages
+    acknowledged: Ages
+    divergence_repaired: Count
     success_rate: Ratio
     websocket_connections: Count
     connections_behind: Count
