@@ -107,7 +107,11 @@ UPDATE_PIPELINE = {
     "OPEN_CHANNELS": ["agent_notifications"],
     "BATCHING": {"max_batch_size": 50, "batch_timeout_ms": 20},
     "CIRCUIT_BREAKER": {"failure_threshold": 5, "recovery_timeout": 30.0, "half_open_max_calls": 3},
-    "CONNECTIONS": {"max_connections_per_user": 0},  # any number of visitors may be the one demo producer
+    "CONNECTIONS": {
+        "max_connections_per_user": 0,  # any number of visitors may be the one demo producer
+        # Small, so that a visitor whose page reads nothing soon sees what a slow reader costs: one position, no queue.
+        "window_bytes": 4 * 1024,
+    },
 }
 
 if _redis_url := os.environ.get("DATING_SHOW_REDIS_URL"):

@@ -8,6 +8,7 @@ from dating_show import views
 
 urlpatterns = [
     path("", views.villa, name="villa"),
+    path("react/", views.villa_on_react, name="villa_on_react"),
     path("producer/", views.become_producer, name="become_producer"),
     path("producer/leave/", views.leave, name="leave"),
     path("operator/<str:key>/", views.become_operator, name="become_operator"),

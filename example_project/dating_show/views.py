@@ -28,6 +28,13 @@ def villa(request: HttpRequest) -> HttpResponse:
     return render(request, "dating_show/villa.html", context)
 
 
+@require_safe
+@never_cache
+def villa_on_react(request: HttpRequest) -> HttpResponse:
+    """The same people, drawn by React."""
+    return render(request, "dating_show/react.html")
+
+
 @require_POST
 @never_cache
 def become_producer(request: HttpRequest) -> HttpResponse:

@@ -17,6 +17,7 @@ from django_update_pipeline.routing import PATH_KEY
 from .conftest import Node
 
 STATIC = Path(django_update_pipeline.__file__).parent / "static" / "django_update_pipeline"
+VENDOR = Path(__file__).resolve().parents[2] / "example_project/dating_show/static/dating_show/vendor"
 BUILT = ("client.js", "client.iife.js")
 
 
@@ -25,10 +26,17 @@ def test_the_committed_files_are_what_the_sources_make(node: Node, tmp_path: Pat
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(BUILT)
     for name in BUILT:
         made, committed = (tmp_path / name).read_text(), (STATIC / name).read_text()
-        assert made == committed, (
-            f"{name} is not what js/src makes: cd js && npm ci && node build.mjs "
-            "../django_update_pipeline/static/django_update_pipeline"
+        assert made == committed, f"{name} is not what js/src makes: cd js && npm ci && npm run static"
+
+
+def test_the_examples_react_is_what_the_sources_and_the_lock_file_make(node: Node, tmp_path: Path) -> None:
+    node("example.mjs", str(tmp_path))
+    for made in tmp_path.iterdir():
+        assert made.read_bytes() == (VENDOR / made.name).read_bytes(), (
+            f"{made.name} is not what js/example.mjs makes: cd js && npm ci && npm run static"
         )
+    assert "@license React" in (VENDOR / "react.js").read_text()
+    assert "MIT License" in (VENDOR / "react.LICENSE").read_text()
 
 
 @pytest.mark.parametrize("name", BUILT)

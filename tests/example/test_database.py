@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import EXAMPLE
+from .serving import EXAMPLE
 
 PREPARE = (
     "import asyncio, django; django.setup()\n"

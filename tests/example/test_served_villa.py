@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
-from .conftest import Served, serve_example
+from .serving import Served, serve_example
 
 pytestmark = pytest.mark.slow
 

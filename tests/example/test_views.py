@@ -12,18 +12,24 @@ from django.test import Client
 
 from dating_show.producer import USERNAME
 
-from .conftest import EXAMPLE
+from .serving import EXAMPLE
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("example_settings")]
 
 STATIC = EXAMPLE / "dating_show" / "static" / "dating_show"
+PAGES = ("/", "/react/")
+
+
+def own(pattern: str) -> list[Path]:
+    """The page's files that were written for it."""
+    return [path for path in STATIC.rglob(pattern) if path.parent.name != "vendor"]
 
 
 def test_the_page_is_there_with_the_map_and_the_socket(client: Client) -> None:
     page = client.get("/")
     assert page.status_code == 200
     text = page.content.decode()
-    assert 'data-socket="/ws/dating_show/"' in text
+    assert re.search(r'client\.iife\.js" data-update-pipeline-socket="/[a-z_/]+/"', text)
     assert 'data-producer="no"' in text
     assert "to the pool" in text
     assert "no-cache" in page.headers["Cache-Control"]
@@ -49,14 +55,15 @@ def test_a_refused_host_gets_the_headers_too(client: Client) -> None:
 
 
 def test_the_page_holds_no_inline_code_or_style(client: Client) -> None:
-    text = client.get("/").content.decode()
-    assert not re.search(r"<script(?![^>]*\bsrc=)", text)
-    assert not re.search(r"<style|\sstyle=|\son[a-z]+=|javascript:", text)
-    assert not re.search(r"(?:src|href)=\"(?:https?:)?//", text)
+    for page in PAGES:
+        text = client.get(page).content.decode()
+        assert not re.search(r"<script(?![^>]*\bsrc=)", text)
+        assert not re.search(r"<style|\sstyle=|\son[a-z]+=|javascript:", text)
+        assert not re.search(r"(?:src|href)=\"(?:https?:)?//", text)
 
 
 def test_the_scripts_write_text_and_never_markup() -> None:
-    for script in STATIC.glob("*.js"):
+    for script in own("*.js"):
         code = script.read_text(encoding="utf-8")
         assert not re.search(
             r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|Function\(", code
@@ -64,12 +71,13 @@ def test_the_scripts_write_text_and_never_markup() -> None:
 
 
 def test_every_file_the_page_names_exists(client: Client) -> None:
-    text = client.get("/").content.decode()
-    named = set(re.findall(r"dating_show/([a-z]+\.(?:js|css|svg))", text))
-    assert {"main.js", "page.css", "map.css", "panel.css", "rose.svg"} <= named
-    for script in STATIC.glob("*.js"):
-        named |= set(re.findall(r'from "\./([a-z]+\.js)"', script.read_text(encoding="utf-8")))
-    assert named == {path.name for path in STATIC.iterdir()}
+    text = "".join(client.get(page).content.decode() for page in PAGES)
+    named = {STATIC / name for name in re.findall(r"dating_show/([a-z/]+\.(?:js|css|svg))", text)}
+    assert {STATIC / "main.js", STATIC / "react" / "villa.js", STATIC / "rose.svg"} <= named
+    for script in own("*.js"):
+        for name in re.findall(r'from "(\.{1,2}/[a-z/]+\.js)"', script.read_text(encoding="utf-8")):
+            named.add((script.parent / name).resolve())
+    assert named == {STATIC / "vendor" / "react.js", *own("*.*")}
 
 
 def test_the_map_draws_every_place() -> None:
@@ -160,6 +168,6 @@ async def test_the_headers_come_through_an_async_stack_too(async_client: Any, tr
 
 
 def test_the_example_has_no_file_from_elsewhere() -> None:
-    for path in [*STATIC.iterdir(), *Path(EXAMPLE / "dating_show" / "templates").rglob("*.*")]:
+    for path in [*own("*.*"), *Path(EXAMPLE / "dating_show" / "templates").rglob("*.*")]:
         text = path.read_text(encoding="utf-8").replace("http://www.w3.org/", "")
         assert not re.search(r"@import|https?://(?!127\.0\.0\.1|localhost)", text), path

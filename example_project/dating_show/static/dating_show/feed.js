@@ -3,6 +3,8 @@
 import { svg } from "./face.js";
 
 const MOST = 80;
+const KEPT = 25;
+const KEPT_AS = "villa feed";
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
 
 export class Feed {
@@ -13,10 +15,17 @@ export class Feed {
     waiting.className = "feed-empty";
     waiting.textContent = "Quiet so far. Somebody will speak in a moment.";
     list.append(waiting);
+    // A reload goes on where the page was: its state is kept by the client, what it has told by this.
+    this.told = [];
+    for (const [what, said] of kept()) this[what]?.(said);
+    for (const item of list.children) item.classList.remove("new");
+    addEventListener("pagehide", () => keep(this.told));
   }
 
   /** Somebody said something to somebody. */
-  dialogue({ speaker, listener, text, colour, timestamp }) {
+  dialogue(line) {
+    const { speaker, listener, text, colour, timestamp } = line;
+    this.#note("dialogue", line);
     const said = document.createElement("span");
     said.className = "said";
     const names = document.createElement("span");
@@ -36,12 +45,18 @@ export class Feed {
   }
 
   /** Something happened. */
-  event({ text, kind, colour, timestamp }) {
+  event(happening) {
+    const { text, kind, colour, timestamp } = happening;
+    this.#note("event", happening);
     const said = document.createElement("span");
     said.className = "said";
     said.textContent = text;
     const isRose = ["rose_given", "couple_formed", "ceremony_started", "ceremony_ended"].includes(kind);
     this.#add(isRose ? "rose" : kind, isRose ? mark() : dot(colour), said, timestamp);
+  }
+
+  #note(what, said) {
+    this.told = [...this.told.slice(1 - KEPT), [what, said]];
   }
 
   #add(kind, sign, said, timestamp) {
@@ -59,6 +74,24 @@ export class Feed {
     this.list.prepend(item);
     while (this.list.childElementCount > MOST) this.list.lastElementChild.remove();
     if (above !== null) this.list.scrollTop += this.list.scrollHeight - above;
+  }
+}
+
+/** What was told before a reload; nothing, where it can't be read or was written by something else. */
+function kept() {
+  try {
+    const told = JSON.parse(sessionStorage.getItem(KEPT_AS) ?? "[]");
+    return told.filter(([what, said]) => ["dialogue", "event"].includes(what) && Number.isFinite(said.timestamp));
+  } catch {
+    return [];
+  }
+}
+
+function keep(told) {
+  try {
+    sessionStorage.setItem(KEPT_AS, JSON.stringify(told));
+  } catch {
+    // full, or not allowed: the page then begins without
   }
 }
 

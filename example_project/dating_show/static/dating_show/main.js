@@ -1,12 +1,16 @@
-/** Joins the parts of the page: what the socket says goes to the map, the feed, the panel and the pulse. */
+/** Joins the parts of the page: what the live copy says goes to the map, the feed and the panel. */
 
-import { VillaConnection } from "./connection.js";
+import { applied, forget, milliseconds, seconds, sinceChange, travel } from "./ages.js";
 import { Face, plainColour } from "./face.js";
 import { Feed } from "./feed.js";
+import { client, news, onWorth, villa } from "./live.js";
+import { Network } from "./network.js";
 import { Panel } from "./panel.js";
 import { Producer } from "./producer.js";
 import { Pulse } from "./pulse.js";
 import { Stage, setText } from "./stage.js";
+
+const WAKING_MS = 700;
 
 const part = (id) => document.getElementById(id);
 const agents = new Map();
@@ -14,12 +18,11 @@ const castButtons = new Map();
 const map = part("map");
 let isUntouched = true; // Until the visitor closes the panel, a wide page shows somebody by itself.
 
-const connection = new VillaConnection(document.body.dataset.socket);
+const network = new Network(part("network"));
 const feed = new Feed(part("feed"));
-const pulse = new Pulse(document, map);
 const panel = new Panel(part("panel"), colourOf);
 const stage = new Stage({ map, layer: part("figures"), flights: part("flights"), bonds: part("bonds"), onChoose: choose });
-const producer = new Producer({ connection, agents, chosen: () => panel.agentId, toast });
+const producer = new Producer({ agents, chosen: () => panel.agentId, toast });
 
 function colourOf(agentId) {
   return plainColour(agents.get(agentId)?.identity?.colour);
@@ -55,9 +58,12 @@ function showInCast(agentId, state) {
     const name = document.createElement("span");
     const mood = document.createElement("span");
     mood.className = "cast-mood";
-    button.append(face.element, name, mood);
+    const age = document.createElement("span");
+    age.className = "cast-age";
+    age.title = "Since their last change";
+    button.append(face.element, name, mood, age);
     button.addEventListener("click", () => choose(agentId));
-    entry = { button, face, name, mood };
+    entry = { button, face, name, mood, age };
     castButtons.set(agentId, entry);
     part("cast").append(button);
   }
@@ -69,6 +75,7 @@ function showInCast(agentId, state) {
 
 function remove(agentId) {
   agents.delete(agentId);
+  forget(agentId);
   stage.remove(agentId);
   castButtons.get(agentId)?.button.remove();
   castButtons.delete(agentId);
@@ -94,39 +101,62 @@ function toast(text, isBad = false) {
   setTimeout(() => element.remove(), isBad ? 6000 : 2600);
 }
 
-function on(type, listener) {
-  connection.addEventListener(type, (event) => listener(event.detail));
+/** Shows what is another one than what was drawn: an agent that did not change is the same object. */
+function draw() {
+  const newest = villa.agents;
+  for (const [agentId, state] of newest) if (agents.get(agentId) !== state) show(agentId, state);
+  for (const agentId of [...agents.keys()]) if (!newest.has(agentId)) remove(agentId);
+  if (agents.size === 0) return;
+  part("waiting").hidden = true;
+  if (isUntouched && panel.agentId === null && matchMedia("(min-width: 961px)").matches) choose(agents.keys().next().value);
+  part("panel-empty").hidden = panel.agentId !== null;
 }
 
-on("status", (status) => pulse.status(status));
-on("age", ({ ms }) => pulse.age(ms));
-on("refused", ({ message }) => toast(message, true));
-on("queued", ({ agentId, action }) => producer.queued(agentId, action));
-on("removed", ({ agentId }) => remove(agentId));
-on("settled", ({ agentIds }) => {
-  // Who did not come with the picture after a reconnect has left meanwhile.
-  for (const agentId of [...agents.keys()]) if (!agentIds.has(agentId)) remove(agentId);
-});
-
-on("state", ({ agentId, data }) => {
+function show(agentId, state) {
   const isNew = !agents.has(agentId);
-  agents.set(agentId, data);
-  part("waiting").hidden = true;
-  stage.show(agentId, data);
-  showInCast(agentId, data);
+  agents.set(agentId, state);
+  applied(agentId);
+  stage.show(agentId, state);
+  showInCast(agentId, state);
   if (isNew) producer.people();
-  if (panel.agentId === agentId) panel.update(data);
-  else if (isUntouched && panel.agentId === null && matchMedia("(min-width: 961px)").matches) choose(agentId);
-});
+  if (panel.agentId === agentId) panel.update(state);
+}
 
-on("notice", ({ message, level, timestamp }) => {
+/** How old everybody's last change is, and how the chosen one's came. */
+function showAges() {
+  for (const [agentId, { age }] of castButtons) {
+    const s = sinceChange(agentId);
+    setText(age, s === null ? "" : s < 1 ? "now" : seconds(Math.floor(s)).replace(".0", ""));
+  }
+  const s = panel.agentId === null ? null : sinceChange(panel.agentId);
+  if (s === null) return;
+  const ms = travel(panel.agentId);
+  setText(part("who-since"), `changed ${seconds(s)} ago`);
+  const lost = network.staleFor;
+  const came = ms === undefined ? "so when this page came" : `here after ${milliseconds(ms)}`;
+  setText(part("who-travel"), lost === null ? came : `stale for ${seconds(lost)}`);
+}
+
+villa.subscribe(draw);
+new Pulse(document, map, network); // after `draw`: a frame is counted when it is on the page
+onWorth(showAges);
+setInterval(showAges, 500);
+setTimeout(() => {
+  part("waiting").hidden = agents.size > 0;
+}, WAKING_MS);
+draw(); // what was kept over a reload
+showAges();
+
+client.onError(({ message }) => toast(message, true));
+
+client.onNotification(({ message, level, timestamp }) => {
   if (/ceremony start/i.test(message)) map.classList.add("ceremony");
   if (/ceremony is over/i.test(message)) map.classList.remove("ceremony");
   banner(message);
   feed.event({ text: message, kind: level === "info" ? "system" : `system ${level}`, timestamp });
 });
 
-on("happening", ({ agentId, kind, data, timestamp }) => {
+news.onEvent(({ agent_id: agentId, update_type: kind, data, timestamp }) => {
   const text = typeof data.text === "string" ? data.text : kind.replaceAll("_", " ");
   if (kind === "dialogue") {
     stage.say(data.speaker ?? agentId, text, data.tone);
@@ -145,5 +175,3 @@ on("happening", ({ agentId, kind, data, timestamp }) => {
   }
   feed.event({ text, kind, colour: colourOf(agentId), timestamp });
 });
-
-connection.connect();

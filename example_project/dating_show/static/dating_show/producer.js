@@ -1,5 +1,7 @@
 /** What the producer does: becoming one, leaving, and the buttons that ask for actions. */
 
+import { client } from "./live.js";
+
 const WORDS = new Map([
   ["move", "is on the way"],
   ["mood", "feels it already"],
@@ -11,8 +13,7 @@ const WORDS = new Map([
 export class Producer {
   #chosen = null;
 
-  constructor({ connection, agents, chosen, toast }) {
-    this.connection = connection;
+  constructor({ agents, chosen, toast }) {
     this.agents = agents;
     this.toast = toast;
     this.other = document.getElementById("other");
@@ -50,19 +51,24 @@ export class Producer {
     if (options.some((option) => option.value === kept)) this.other.value = kept;
   }
 
-  queued(agentId, action) {
-    const name = this.agents.get(agentId)?.identity?.first_name ?? agentId;
-    this.toast(`${name} ${WORDS.get(action) ?? "was asked"}`);
-  }
-
   #act(button) {
     const { action, param, value, from } = button.dataset;
     const chosenValue = from === "other" ? this.other.value : value;
     if (this.#chosen !== null && chosenValue) this.#send(this.#chosen, action, { [param]: chosenValue });
   }
 
-  #send(agentId, action, params) {
-    if (!this.connection.act(agentId, action, params)) this.toast("Not connected at the moment.", true);
+  async #send(agentId, action, params) {
+    if (client.status.state !== "open" || client.isPaused) {
+      this.toast("Not connected at the moment.", true);
+      return;
+    }
+    try {
+      await client.act(agentId, action, params);
+      const name = this.agents.get(agentId)?.identity?.first_name ?? agentId;
+      this.toast(`${name} ${WORDS.get(action) ?? "was asked"}`);
+    } catch (error) {
+      this.toast(error.message, true);
+    }
   }
 
   /** Sends the form without leaving the page; without scripts the same form loads the page anew. */
@@ -79,7 +85,7 @@ export class Producer {
       const { producer, csrf_token: token } = await answer.json();
       for (const field of document.getElementsByName("csrfmiddlewaretoken")) field.value = token;
       document.body.dataset.producer = producer ? "yes" : "no";
-      this.connection.reconnect();
+      if (client.status.state !== "closed") client.reconnect(); // the socket still has the cookies of before
     } catch {
       form.submit();
     }
