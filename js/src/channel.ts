@@ -94,6 +94,7 @@ export class Channel {
     return this.#fields;
   }
 
+  /** The name of the view that is asked for; the server may show another one. */
   get view(): string {
     return viewName(this.#fields);
   }
@@ -125,10 +126,14 @@ export class Channel {
     return true;
   }
 
+  /** Whether what comes is of an earlier subscription: all was asked for anew, and the answer comes before its frames. */
+  get isOfBefore(): boolean {
+    return this.unanswered > 0 && this.mirror.since() === undefined;
+  }
+
   /** The position to subscribe with. */
-  since(): (Position & { view: string }) | undefined {
-    const since = this.mirror.since();
-    return since === undefined ? undefined : { ...since, view: this.view };
+  since(): Position | undefined {
+    return this.mirror.since();
   }
 
   /** The server is being asked. */
@@ -200,7 +205,7 @@ export class Channel {
 
   /** How long a snapshot of what is shown would be as the server's frame, in bytes. Costs as much as making one. */
   snapshotBytes(): number {
-    const view = this.view === "" ? {} : { view: this.view };
+    const view = this.mirror.view === "" ? {} : { view: this.mirror.view };
     return utf8Length(JSON.stringify({ type: "sync", channel: this.name, ...view, ...this.mirror.asSnapshot() }));
   }
 

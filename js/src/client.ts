@@ -129,7 +129,8 @@ export class Client {
    * A channel's live copy. Close the view when it is not needed: with its last user the subscription ends.
    *
    * `fields` asks for some top-level fields of each agent only. Users of one channel share a view, which has what any
-   * of them asked for; one who asks for no fields asks for all.
+   * of them asked for; one who asks for no fields asks for all. What the server shows may be less, and may change:
+   * `View.fields` and `View.hasEvents`.
    */
   channel(name: string, options: { fields?: readonly string[] } = {}): View {
     if (this.#isClosed) throw new Error("the client is closed: connect() makes another one");
@@ -323,11 +324,13 @@ export class Client {
 
   #apply(frame: SyncFrame, text: string): number | null {
     const channel = this.#channels.get(frame.channel);
-    if (channel === undefined || !channel.isAsked || (frame.view ?? "") !== channel.view) return null; // of before
+    if (channel === undefined || !channel.isAsked || channel.isOfBefore) return null;
+    const view = channel.mirror.view;
     const taken = channel.take(frame, utf8Length(text), () => this.serverTime);
     this.#repaired += taken?.repaired ?? 0;
     if ((taken === null || taken.isLost) && channel.unanswered === 0 && channel.isAsked) this.#subscribe([channel]);
     if (taken === null) return null;
+    if (channel.mirror.view !== view) this.#shelf.remove(channel.name, channel.view); // it may have what is hidden now
     this.#toKeep(channel);
     return taken.ageMs;
   }

@@ -3,11 +3,11 @@
  *
  * Nothing can be sent up such a line: a change of subscriptions opens another response, from the positions that the
  * last event gave; pings are answered here, for as long as the server's heartbeat comes; acknowledgements are not
- * asked for; actions are refused. The server knows no projections here, so frames are cut down to them.
+ * asked for; actions are refused.
  */
 
-import type { Json, SyncFrame } from "./frames.js";
-import { viewName } from "./frames.js";
+import type { Position } from "./frames.js";
+import { SYSTEM_CHANNEL } from "./notices.js";
 import type { Handlers, Line, Transport } from "./transport.js";
 
 /** The server's heartbeat comes every 15 s: after three of them that did not, the line is dead. */
@@ -23,13 +23,13 @@ const FORBIDDEN = 403;
 
 interface Wanted {
   fields: readonly string[] | null;
-  position: string | null; // "epoch:offset"
+  position: string | null; // "epoch:offset", and ":view" unless it is the whole channel
   isConfirmed: boolean;
 }
 
 type Subscribe = {
   channels: string[];
-  since?: { [channel: string]: { epoch: string; offset: number } };
+  since?: { [channel: string]: Position };
   fields?: { [channel: string]: string[] };
 };
 
@@ -42,7 +42,8 @@ export function eventStreamTransport(
 }
 
 class StreamLine implements Line {
-  #wanted = new Map<string, Wanted>();
+  /** Every line is on the system's channel. */
+  #wanted = new Map<string, Wanted>([[SYSTEM_CHANNEL, { fields: null, position: null, isConfirmed: false }]]);
   #questions: string[][] = []; // subscriptions that no event has answered yet
   #response: AbortController | null = null;
   #isDue = false;
@@ -57,7 +58,10 @@ class StreamLine implements Line {
   ) {
     this.#heardAt = now();
     // It can't know what to ask for before the client has subscribed, so to the client it is open at once.
-    queueMicrotask(() => this.#say({ type: "connection_established" }));
+    this.#later(() => {
+      this.#say({ type: "connection_established" });
+      this.#ask();
+    });
   }
 
   send(text: string): void {
@@ -91,16 +95,15 @@ class StreamLine implements Line {
   }
 
   #subscribe({ channels, since = {}, fields = {} }: Subscribe): void {
-    const names = channels.filter((name) => name !== "update_pipeline.system"); // has no place in a stream
-    for (const name of names) {
+    for (const name of channels) {
       const at = Object.hasOwn(since, name) ? since[name] : undefined;
       this.#wanted.set(name, {
         fields: Object.hasOwn(fields, name) ? fields[name]! : null,
-        position: at === undefined ? null : `${at.epoch}:${at.offset}`,
+        position: at === undefined ? null : positionText(at),
         isConfirmed: false,
       });
     }
-    this.#questions.push(names);
+    this.#questions.push(channels);
     this.#ask();
   }
 
@@ -112,19 +115,22 @@ class StreamLine implements Line {
       this.#isDue = false;
       this.#response?.abort();
       this.#response = null;
-      if (this.#wanted.size > 0) void this.#read(new AbortController());
-      else this.#answer(new Map());
+      void this.#read(new AbortController());
     });
   }
 
   async #read(response: AbortController): Promise<void> {
     this.#response = response;
     this.#heardAt = this.now();
-    const query = new URLSearchParams({ channels: [...this.#wanted.keys()].join(",") });
+    const names = [...this.#wanted.keys()];
+    const own = names.filter((name) => name !== SYSTEM_CHANNEL); // every stream is on that one
+    const query = new URLSearchParams({ channels: (own.length > 0 ? own : names).join(",") });
+    for (const [name, { fields }] of this.#wanted) if (fields !== null) query.append("fields", `${name}:${fields.join(",")}`);
     const since = [...this.#wanted].flatMap(([name, { position }]) => (position === null ? [] : [`${name}=${position}`]));
     if (since.length > 0) query.set("since", since.join(","));
     try {
-      const answer = await this.fetcher(`${this.url}?${query}`, { signal: response.signal, cache: "no-store" });
+      const options: RequestInit = { signal: response.signal, cache: "no-store", credentials: "include" }; // as a WebSocket
+      const answer = await this.fetcher(`${this.url}?${query}`, options);
       if (this.#response !== response) return;
       if (answer.status === FORBIDDEN) {
         this.#response = null;
@@ -178,20 +184,18 @@ class StreamLine implements Line {
     for (const [name, position] of positions) {
       const wanted = this.#wanted.get(name);
       // 0: nothing of it has come on this line, so the position is still the one that was asked with.
-      if (wanted !== undefined && !position.endsWith(":0")) wanted.position = position;
+      if (wanted !== undefined && position.split(":")[1] !== "0") wanted.position = position;
     }
-    const frame = JSON.parse(data) as SyncFrame;
-    const projection = this.#wanted.get(frame.channel)?.fields ?? null;
-    if (projection === null) this.handlers.message(data);
-    else this.#say(projected(frame, projection));
+    this.handlers.message(data);
   }
 
   /** Each event names the channels that this client is on: the answer to what was asked, and to what was withdrawn. */
   #answer(positions: ReadonlyMap<string, string>): void {
-    const lost = [...this.#wanted].filter(([name, { isConfirmed }]) => isConfirmed && !positions.has(name));
+    const isLost = (name: string): boolean => name !== SYSTEM_CHANNEL && !positions.has(name);
+    const lost = [...this.#wanted].filter(([name, { isConfirmed }]) => isConfirmed && isLost(name));
     for (const [name, wanted] of this.#wanted) {
-      if (positions.has(name)) wanted.isConfirmed = true;
-      else this.#wanted.delete(name);
+      if (isLost(name)) this.#wanted.delete(name);
+      else wanted.isConfirmed = true;
     }
     const questions = this.#questions;
     this.#questions = [];
@@ -220,26 +224,9 @@ class StreamLine implements Line {
   }
 }
 
-/** A frame of the whole channel, as one of a projection has it. */
-function projected(frame: SyncFrame, fields: readonly string[]): SyncFrame {
-  const wanted = new Set(fields);
-  const cut = (values: { [name: string]: Json }): { [name: string]: Json } =>
-    Object.fromEntries(Object.entries(values).filter(([name]) => wanted.has(name)));
-  const each = <T>(agents: { [agentId: string]: T }, make: (agent: T) => T): { [agentId: string]: T } =>
-    Object.fromEntries(Object.entries(agents).map(([agentId, agent]) => [agentId, make(agent)]));
-  const { agents, check } = frame;
-  return {
-    ...frame,
-    view: viewName(fields),
-    ...(agents && {
-      agents: each(agents, ({ set = {}, unset = [], at }) => ({
-        set: cut(set),
-        unset: unset.filter((name) => wanted.has(name)),
-        at,
-      })),
-    }),
-    ...(check && { check: { ...check, agents: each(check.agents, cut) } }),
-  };
+/** A position as it stands in an event's id. */
+function positionText({ epoch, offset, view }: Position): string {
+  return view === "" ? `${epoch}:${offset}` : `${epoch}:${offset}:${encodeURIComponent(view)}`;
 }
 
 /**

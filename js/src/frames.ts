@@ -5,10 +5,11 @@ export type Json = null | boolean | number | string | Json[] | { [name: string]:
 /** An agent's top-level fields: frozen, without a prototype. Nested values are shared with the copy: don't change them. */
 export type Fields = { readonly [name: string]: Json };
 
-/** Where a client stands in one view. It grants nothing: the server asks again who may see what. */
+/** Where a client stands in one view, by the name that its frames have. It grants nothing: the server asks again. */
 export interface Position {
   epoch: string;
   offset: number;
+  view: string;
 }
 
 /** Something that happened to an agent: delivered once, in its agent's order. */
@@ -66,6 +67,16 @@ export function utf8Length(text: string): number {
 /** The name of a view in frames and positions: its fields, sorted by code points as the server does. */
 export function viewName(fields: readonly string[] | null): string {
   return fields === null ? "" : [...new Set(fields)].sort(byCodePoint).join(",");
+}
+
+/** What ends the name of a view without events. */
+const NO_EVENTS = ",,no-events";
+
+/** What a view's name says that is shown: fields (null: all), and whether there are events. */
+export function shownIn(view: string): { fields: readonly string[] | null; hasEvents: boolean } {
+  const hasEvents = !view.endsWith(NO_EVENTS);
+  const names = hasEvents ? view : view.slice(0, -NO_EVENTS.length);
+  return { fields: names === "" ? null : names.split(","), hasEvents };
 }
 
 function byCodePoint(a: string, b: string): number {

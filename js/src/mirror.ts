@@ -1,13 +1,14 @@
 /**
- * One view's live copy: what a client does with frames (Law S4). No socket, no clock, no listeners.
+ * The live copy of what a channel shows: what a client does with frames (Law S4). No socket, no clock, no listeners.
  *
  * A snapshot (`reset`) in parts is gathered beside what is shown and takes its place when it is complete, so that a
  * screen that had something is never empty. What comes `urgent` meanwhile is shown at once: such a part has its
- * agents whole.
+ * agents whole. What another view does not have goes at once.
  */
 
 import { sameJson } from "./equal.js";
 import type { Check, Fields, Json, PipelineEvent, Position, SyncFrame } from "./frames.js";
+import { shownIn } from "./frames.js";
 
 /** What a frame changed. */
 export interface Applied {
@@ -24,6 +25,7 @@ export interface Applied {
 /** What `save()` keeps and `restore()` takes, as JSON. */
 export interface SavedMirror {
   epoch: string;
+  view: string;
   offset: number;
   eventCount: number | null;
   urgent: [string, number][];
@@ -42,6 +44,8 @@ const NO_FIELDS: Fields = Object.freeze(Object.create(null) as Fields);
 
 export class Mirror {
   epoch = "";
+  /** The name of the view that is shown: what the server said last. */
+  view = "";
   position = 0;
   missed = 0;
   repaired = 0;
@@ -74,20 +78,24 @@ export class Mirror {
 
   /** The position to come back with; undefined: everything is wanted. */
   since(): Position | undefined {
-    return this.epoch !== "" && this.position > 0 ? { epoch: this.epoch, offset: this.position } : undefined;
+    if (this.epoch === "" || this.position === 0) return undefined;
+    return { epoch: this.epoch, offset: this.position, view: this.view };
   }
 
   /** Applies a frame; null: it begins after this position, so subscribe again with `since()`. */
   apply(frame: SyncFrame): Applied | null {
+    const view = frame.view ?? "";
+    const before: Before = new Map();
     if (frame.reset) {
       this.#forget();
       if (frame.epoch !== this.epoch) this.#urgent.clear(); // else what came before its turn came
+      if (view !== this.view) this.#narrow(shownIn(view).fields, before);
       this.epoch = frame.epoch;
+      this.view = view;
       this.#gathered = this.#shown.size > 0 ? new Map() : null;
-    } else if (frame.epoch !== this.epoch || frame.from > this.position) {
+    } else if (frame.epoch !== this.epoch || view !== this.view || frame.from > this.position) {
       return null;
     }
-    const before: Before = new Map();
     this.#applyState(frame, before);
     const { events, fresh } = this.#takeEvents(frame);
     this.isLive = !frame.more;
@@ -132,6 +140,7 @@ export class Mirror {
     if (this.since() === undefined || this.#gathered !== null) return null;
     return {
       epoch: this.epoch,
+      view: this.view,
       offset: this.position,
       eventCount: this.#eventCount,
       urgent: [...this.#urgent],
@@ -144,6 +153,7 @@ export class Mirror {
     if (!isSaved(saved)) return false;
     this.clear();
     this.epoch = saved.epoch;
+    this.view = saved.view;
     this.position = saved.offset;
     this.#eventCount = saved.eventCount;
     this.#urgent = new Map(saved.urgent);
@@ -156,6 +166,17 @@ export class Mirror {
   #forget(): void {
     this.position = 0;
     this.#eventCount = null;
+  }
+
+  /** What may not be seen any more is shown no longer, also while a snapshot comes. */
+  #narrow(names: readonly string[] | null, before: Before): void {
+    if (names === null) return;
+    for (const [agentId, { fields, at }] of this.#shown) {
+      const gone = Object.keys(fields).filter((name) => !names.includes(name));
+      if (gone.length === 0) continue;
+      this.#note(agentId, before);
+      this.#shown.set(agentId, { fields: merged(fields, {}, gone), at });
+    }
   }
 
   #applyState(frame: SyncFrame, before: Before): void {
@@ -237,10 +258,11 @@ function merged(old: Fields, set: { readonly [name: string]: Json }, unset: read
 
 function isSaved(saved: unknown): saved is SavedMirror {
   if (!isObject(saved)) return false;
-  const { epoch, offset, eventCount, urgent, agents } = saved;
+  const { epoch, view, offset, eventCount, urgent, agents } = saved;
   return (
     typeof epoch === "string" &&
     epoch !== "" &&
+    typeof view === "string" &&
     isOffset(offset) &&
     offset > 0 &&
     (eventCount === null || isOffset(eventCount)) &&

@@ -2,6 +2,7 @@
 
 import type { Channel, ReceivedFrame, StatusChange, ViewSnapshot, ViewStatus } from "./channel.js";
 import type { Fields, PipelineEvent } from "./frames.js";
+import { shownIn } from "./frames.js";
 
 export class View {
   #offs = new Set<() => void>();
@@ -18,6 +19,16 @@ export class View {
 
   get status(): ViewStatus {
     return this.#isClosed ? "closed" : this.channel.status;
+  }
+
+  /** The top-level fields that the server shows; null: all. It may show less than was asked for. */
+  get fields(): readonly string[] | null {
+    return shownIn(this.channel.mirror.view).fields;
+  }
+
+  /** Whether the channel's events are shown. */
+  get hasEvents(): boolean {
+    return shownIn(this.channel.mirror.view).hasEvents;
   }
 
   /** All agents shown now, by id. The map stays as it is; a later one has what changed. */

@@ -445,3 +445,22 @@ test("a closed client's views are closed", async () => {
   assert.equal(view.status, "closed");
   assert.equal(client.peek("villa"), undefined);
 });
+
+test("the server may show less than was asked for, and something else at any time", async () => {
+  const storage = new Drawer();
+  const { view, line, stage } = await live({ storage });
+  assert.deepEqual([view.fields, view.hasEvents], [null, true]);
+  stage.around.tell("hide");
+  line.say(snapshot(12, { a: { mood: "calm" } }, { view: "mood,,no-events", more: true }));
+  assert.deepEqual([view.fields, view.hasEvents, view.status], [["mood"], false, "stale"]);
+  line.say(sync({ from: 0, to: 12, view: "mood,,no-events", agents: {} }));
+  assert.equal(view.status, "live");
+  assert.deepEqual(line.all("subscribe").length, 1, "nothing has to be asked for");
+  stage.around.tell("hide");
+  const back = staged({ storage });
+  const again = back.client.channel("villa");
+  assert.deepEqual(again.fields, ["mood"], "what is kept is what was shown");
+  back.line.greet();
+  await settled();
+  assert.deepEqual(back.line.all("subscribe")[0].since, { villa: { epoch: "e", offset: 12, view: "mood,,no-events" } });
+});

@@ -150,18 +150,51 @@ test("heartbeats keep the line, and their absence ends it", async () => {
   assert.ok(request.signal.aborted);
 });
 
-test("projections are cut here", async () => {
+test("projections are asked for, and their positions name the view", async () => {
   const { client, requests } = streamed();
-  const view = client.channel("villa", { fields: ["x"] });
+  const view = client.channel("villa", { fields: ["x", "y,"].map((name) => name[0]) });
+  const map = client.channel("map", { fields: ["z"] });
   await settled();
+  assert.deepEqual(requests[0].url.searchParams.getAll("fields"), ["villa:x,y", "map:z"]);
   await requests[0].answer();
-  await requests[0].say(event("villa=e:10", snapshot(10, { a: { x: 1, y: 1 } })));
-  assert.deepEqual({ ...view.get("a") }, { x: 1 });
-  const check = { count: 1, agents: { a: { x: 2, y: 1 } } };
-  const change = { a: { set: { x: 2 }, unset: ["y"], at: 1 } };
-  await requests[0].say(event("villa=e:11", sync({ from: 10, to: 11, agents: change, check })));
-  assert.deepEqual({ ...view.get("a") }, { x: 2 });
+  await requests[0].say(event("map=e:0:z,villa=e:10:x%2Cy", { ...snapshot(10, { a: { x: 1, y: 1 } }), view: "x,y" }));
+  assert.deepEqual({ ...view.get("a") }, { x: 1, y: 1 });
   assert.equal(view.status, "live");
+  assert.equal(map.status, "loading");
+  client.channel("news");
+  await settled();
+  assert.equal(asked(requests[1]).since, "villa=e:10:x%2Cy");
+});
+
+test("a page that comes back by a stream names its views as the server did", async () => {
+  const { client, requests, around, request } = await live();
+  await request.say(event("villa=e:12:x%2C%2Cno-events", { ...snapshot(12, { a: { x: 1 } }), view: "x,,no-events" }));
+  request.controller.close();
+  await settled();
+  await settled();
+  await around.pass(client.status.retryInMs);
+  assert.equal(asked(requests[1]).since, "villa=e:12:x%2C%2Cno-events");
+});
+
+test("what is said to everybody comes on streams, too, also what was said while there was no line", async () => {
+  const { client, requests, around } = streamed();
+  const heard = [];
+  client.onNotification(({ message }) => heard.push(message));
+  await settled();
+  assert.deepEqual(asked(requests[0]), { channels: "update_pipeline.system" });
+  await requests[0].answer();
+  const of = (offset, frame) => event(`update_pipeline.system=e:${offset}`, { ...frame, channel: "update_pipeline.system" });
+  await requests[0].say(GREETING, of(0, { ...snapshot(0, {}) }));
+  const said = (offset, message) => ({ offset, agent_id: "s", update_type: "system_notification", data: { message }, timestamp: 1 });
+  await requests[0].say(of(7, sync({ from: 0, to: 7, events: [said(7, "one")] })));
+  requests[0].controller.close();
+  await settled();
+  await settled();
+  await around.pass(client.status.retryInMs);
+  assert.deepEqual(asked(requests[1]), { channels: "update_pipeline.system", since: "update_pipeline.system=e:7" });
+  await requests[1].answer();
+  await requests[1].say(GREETING, of(9, sync({ from: 7, to: 9, events: [said(9, "two")] })));
+  assert.deepEqual(heard, ["one", "two"]);
 });
 
 test("what is asked for in several frames at once is one request", async () => {

@@ -41,7 +41,7 @@ test("a frame that begins after the position, or is of another epoch, asks for a
   const mirror = filled("a");
   assert.equal(mirror.apply(parsed({ from: 11, to: 12, event_count: 3 })), null);
   assert.equal(mirror.apply(parsed({ from: 10, to: 12, epoch: "f", event_count: 3 })), null);
-  assert.deepEqual(mirror.since(), { epoch: "e", offset: 10 });
+  assert.deepEqual(mirror.since(), { epoch: "e", offset: 10, view: "" });
 });
 
 test("a snapshot in parts takes the place of what is shown when it is complete", () => {
@@ -59,7 +59,7 @@ test("a snapshot in parts takes the place of what is shown when it is complete",
   assert.deepEqual([...last.changed].sort(), ["a", "b", "c", "d"]);
   assert.deepEqual([...mirror.agents().keys()].sort(), ["b", "c", "d"]);
   assert.equal(mirror.get("b").mood, "angry");
-  assert.deepEqual(mirror.since(), { epoch: "f", offset: 40 });
+  assert.deepEqual(mirror.since(), { epoch: "f", offset: 40, view: "" });
 });
 
 test("an urgent part of a snapshot is shown at once, and the rest of it still when it is complete", () => {
@@ -194,4 +194,24 @@ test("a view is named as the server names it: unique fields by code points", () 
   assert.equal(viewName(null), "");
   assert.equal(viewName(["y", "x", "y"]), "x,y");
   assert.equal(viewName(["\u{1f600}", "\uff5e"]), "\uff5e,\u{1f600}");
+});
+
+test("another view begins with a reset: what it has not goes at once, and a position says whose it is", () => {
+  const mirror = new Mirror();
+  mirror.apply(parsed({ from: 0, to: 10, reset: true, event_count: 0, agents: { a: { set: { x: 1, salary: 9 }, at: 1 }, b: { set: { x: 2 }, at: 1 } } }));
+  assert.equal(mirror.apply(parsed({ from: 10, to: 11, view: "x", event_count: 0 })), null, "it did not begin");
+  const b = mirror.get("b");
+  const first = mirror.apply(parsed({ from: 0, to: 0, reset: true, more: true, view: "x,,no-events", event_count: 0 }));
+  assert.deepEqual([...first.changed], ["a"]);
+  assert.deepEqual({ ...mirror.get("a") }, { x: 1 }, "also while the snapshot comes");
+  assert.equal(mirror.get("b"), b);
+  mirror.apply(parsed({ from: 0, to: 12, view: "x,,no-events", event_count: 0, agents: { a: { set: { x: 3 }, at: 1 } } }));
+  assert.deepEqual([...mirror.agents().keys()], ["a"]);
+  assert.deepEqual(mirror.since(), { epoch: "e", offset: 12, view: "x,,no-events" });
+  const again = new Mirror();
+  assert.ok(again.restore(JSON.parse(JSON.stringify(mirror.save()))));
+  assert.deepEqual(again.since(), mirror.since());
+  mirror.apply(parsed({ from: 0, to: 13, reset: true, event_count: 5, agents: { a: { set: { x: 3, salary: 9 }, at: 1 } } }));
+  assert.deepEqual({ ...mirror.get("a") }, { x: 3, salary: 9 });
+  assert.equal(mirror.missed, 0, "what was not shown was not missed");
 });

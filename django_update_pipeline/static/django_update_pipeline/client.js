@@ -87,6 +87,12 @@ function utf8Length(text) {
 function viewName(fields) {
   return fields === null ? "" : [...new Set(fields)].sort(byCodePoint).join(",");
 }
+var NO_EVENTS = ",,no-events";
+function shownIn(view) {
+  const hasEvents = !view.endsWith(NO_EVENTS);
+  const names = hasEvents ? view : view.slice(0, -NO_EVENTS.length);
+  return { fields: names === "" ? null : names.split(","), hasEvents };
+}
 function byCodePoint(a, b) {
   const left = [...a];
   const right = [...b];
@@ -157,6 +163,8 @@ function sameEntries(a, b, same) {
 var NO_FIELDS = Object.freeze(/* @__PURE__ */ Object.create(null));
 var Mirror = class {
   epoch = "";
+  /** The name of the view that is shown: what the server said last. */
+  view = "";
   position = 0;
   missed = 0;
   repaired = 0;
@@ -187,19 +195,23 @@ var Mirror = class {
   }
   /** The position to come back with; undefined: everything is wanted. */
   since() {
-    return this.epoch !== "" && this.position > 0 ? { epoch: this.epoch, offset: this.position } : void 0;
+    if (this.epoch === "" || this.position === 0) return void 0;
+    return { epoch: this.epoch, offset: this.position, view: this.view };
   }
   /** Applies a frame; null: it begins after this position, so subscribe again with `since()`. */
   apply(frame) {
+    const view = frame.view ?? "";
+    const before = /* @__PURE__ */ new Map();
     if (frame.reset) {
       this.#forget();
       if (frame.epoch !== this.epoch) this.#urgent.clear();
+      if (view !== this.view) this.#narrow(shownIn(view).fields, before);
       this.epoch = frame.epoch;
+      this.view = view;
       this.#gathered = this.#shown.size > 0 ? /* @__PURE__ */ new Map() : null;
-    } else if (frame.epoch !== this.epoch || frame.from > this.position) {
+    } else if (frame.epoch !== this.epoch || view !== this.view || frame.from > this.position) {
       return null;
     }
-    const before = /* @__PURE__ */ new Map();
     this.#applyState(frame, before);
     const { events, fresh } = this.#takeEvents(frame);
     this.isLive = !frame.more;
@@ -241,6 +253,7 @@ var Mirror = class {
     if (this.since() === void 0 || this.#gathered !== null) return null;
     return {
       epoch: this.epoch,
+      view: this.view,
       offset: this.position,
       eventCount: this.#eventCount,
       urgent: [...this.#urgent],
@@ -252,6 +265,7 @@ var Mirror = class {
     if (!isSaved(saved)) return false;
     this.clear();
     this.epoch = saved.epoch;
+    this.view = saved.view;
     this.position = saved.offset;
     this.#eventCount = saved.eventCount;
     this.#urgent = new Map(saved.urgent);
@@ -263,6 +277,16 @@ var Mirror = class {
   #forget() {
     this.position = 0;
     this.#eventCount = null;
+  }
+  /** What may not be seen any more is shown no longer, also while a snapshot comes. */
+  #narrow(names, before) {
+    if (names === null) return;
+    for (const [agentId, { fields, at }] of this.#shown) {
+      const gone = Object.keys(fields).filter((name) => !names.includes(name));
+      if (gone.length === 0) continue;
+      this.#note(agentId, before);
+      this.#shown.set(agentId, { fields: merged(fields, {}, gone), at });
+    }
   }
   #applyState(frame, before) {
     const agents = this.#gathered ?? this.#shown;
@@ -335,8 +359,8 @@ function merged(old, set, unset) {
 }
 function isSaved(saved) {
   if (!isObject(saved)) return false;
-  const { epoch, offset, eventCount, urgent, agents } = saved;
-  return typeof epoch === "string" && epoch !== "" && isOffset(offset) && offset > 0 && (eventCount === null || isOffset(eventCount)) && isListOf(urgent, ([agentId, at]) => typeof agentId === "string" && isOffset(at)) && isListOf(
+  const { epoch, view, offset, eventCount, urgent, agents } = saved;
+  return typeof epoch === "string" && epoch !== "" && typeof view === "string" && isOffset(offset) && offset > 0 && (eventCount === null || isOffset(eventCount)) && isListOf(urgent, ([agentId, at]) => typeof agentId === "string" && isOffset(at)) && isListOf(
     agents,
     ([agentId, fields, at]) => typeof agentId === "string" && isObject(fields) && typeof at === "number"
   );
@@ -385,6 +409,7 @@ var Channel = class {
   get fields() {
     return this.#fields;
   }
+  /** The name of the view that is asked for; the server may show another one. */
   get view() {
     return viewName(this.#fields);
   }
@@ -411,10 +436,13 @@ var Channel = class {
     this.mirror.epoch = "";
     return true;
   }
+  /** Whether what comes is of an earlier subscription: all was asked for anew, and the answer comes before its frames. */
+  get isOfBefore() {
+    return this.unanswered > 0 && this.mirror.since() === void 0;
+  }
   /** The position to subscribe with. */
   since() {
-    const since = this.mirror.since();
-    return since === void 0 ? void 0 : { ...since, view: this.view };
+    return this.mirror.since();
   }
   /** The server is being asked. */
   asked() {
@@ -477,7 +505,7 @@ var Channel = class {
   }
   /** How long a snapshot of what is shown would be as the server's frame, in bytes. Costs as much as making one. */
   snapshotBytes() {
-    const view = this.view === "" ? {} : { view: this.view };
+    const view = this.mirror.view === "" ? {} : { view: this.mirror.view };
     return utf8Length(JSON.stringify({ type: "sync", channel: this.name, ...view, ...this.mirror.asSnapshot() }));
   }
   get snapshot() {
@@ -835,13 +863,17 @@ var StreamLine = class {
     this.now = now;
     this.handlers = handlers;
     this.#heardAt = now();
-    queueMicrotask(() => this.#say({ type: "connection_established" }));
+    this.#later(() => {
+      this.#say({ type: "connection_established" });
+      this.#ask();
+    });
   }
   url;
   fetcher;
   now;
   handlers;
-  #wanted = /* @__PURE__ */ new Map();
+  /** Every line is on the system's channel. */
+  #wanted = /* @__PURE__ */ new Map([[SYSTEM_CHANNEL, { fields: null, position: null, isConfirmed: false }]]);
   #questions = [];
   // subscriptions that no event has answered yet
   #response = null;
@@ -877,16 +909,15 @@ var StreamLine = class {
     this.#response?.abort();
   }
   #subscribe({ channels, since = {}, fields = {} }) {
-    const names = channels.filter((name) => name !== "update_pipeline.system");
-    for (const name of names) {
+    for (const name of channels) {
       const at = Object.hasOwn(since, name) ? since[name] : void 0;
       this.#wanted.set(name, {
         fields: Object.hasOwn(fields, name) ? fields[name] : null,
-        position: at === void 0 ? null : `${at.epoch}:${at.offset}`,
+        position: at === void 0 ? null : positionText(at),
         isConfirmed: false
       });
     }
-    this.#questions.push(names);
+    this.#questions.push(channels);
     this.#ask();
   }
   /** Asks anew, once for all that changed in this turn. */
@@ -897,18 +928,21 @@ var StreamLine = class {
       this.#isDue = false;
       this.#response?.abort();
       this.#response = null;
-      if (this.#wanted.size > 0) void this.#read(new AbortController());
-      else this.#answer(/* @__PURE__ */ new Map());
+      void this.#read(new AbortController());
     });
   }
   async #read(response) {
     this.#response = response;
     this.#heardAt = this.now();
-    const query = new URLSearchParams({ channels: [...this.#wanted.keys()].join(",") });
+    const names = [...this.#wanted.keys()];
+    const own = names.filter((name) => name !== SYSTEM_CHANNEL);
+    const query = new URLSearchParams({ channels: (own.length > 0 ? own : names).join(",") });
+    for (const [name, { fields }] of this.#wanted) if (fields !== null) query.append("fields", `${name}:${fields.join(",")}`);
     const since = [...this.#wanted].flatMap(([name, { position }]) => position === null ? [] : [`${name}=${position}`]);
     if (since.length > 0) query.set("since", since.join(","));
     try {
-      const answer = await this.fetcher(`${this.url}?${query}`, { signal: response.signal, cache: "no-store" });
+      const options = { signal: response.signal, cache: "no-store", credentials: "include" };
+      const answer = await this.fetcher(`${this.url}?${query}`, options);
       if (this.#response !== response) return;
       if (answer.status === FORBIDDEN) {
         this.#response = null;
@@ -960,19 +994,17 @@ var StreamLine = class {
     this.#answer(positions);
     for (const [name, position] of positions) {
       const wanted = this.#wanted.get(name);
-      if (wanted !== void 0 && !position.endsWith(":0")) wanted.position = position;
+      if (wanted !== void 0 && position.split(":")[1] !== "0") wanted.position = position;
     }
-    const frame = JSON.parse(data);
-    const projection = this.#wanted.get(frame.channel)?.fields ?? null;
-    if (projection === null) this.handlers.message(data);
-    else this.#say(projected(frame, projection));
+    this.handlers.message(data);
   }
   /** Each event names the channels that this client is on: the answer to what was asked, and to what was withdrawn. */
   #answer(positions) {
-    const lost = [...this.#wanted].filter(([name, { isConfirmed }]) => isConfirmed && !positions.has(name));
+    const isLost = (name) => name !== SYSTEM_CHANNEL && !positions.has(name);
+    const lost = [...this.#wanted].filter(([name, { isConfirmed }]) => isConfirmed && isLost(name));
     for (const [name, wanted] of this.#wanted) {
-      if (positions.has(name)) wanted.isConfirmed = true;
-      else this.#wanted.delete(name);
+      if (isLost(name)) this.#wanted.delete(name);
+      else wanted.isConfirmed = true;
     }
     const questions = this.#questions;
     this.#questions = [];
@@ -997,23 +1029,8 @@ var StreamLine = class {
     });
   }
 };
-function projected(frame, fields) {
-  const wanted = new Set(fields);
-  const cut = (values) => Object.fromEntries(Object.entries(values).filter(([name]) => wanted.has(name)));
-  const each = (agents2, make) => Object.fromEntries(Object.entries(agents2).map(([agentId, agent]) => [agentId, make(agent)]));
-  const { agents, check } = frame;
-  return {
-    ...frame,
-    view: viewName(fields),
-    ...agents && {
-      agents: each(agents, ({ set = {}, unset = [], at }) => ({
-        set: cut(set),
-        unset: unset.filter((name) => wanted.has(name)),
-        at
-      }))
-    },
-    ...check && { check: { ...check, agents: each(check.agents, cut) } }
-  };
+function positionText({ epoch, offset, view }) {
+  return view === "" ? `${epoch}:${offset}` : `${epoch}:${offset}:${encodeURIComponent(view)}`;
 }
 function withFallback(first, second) {
   let patience = 2;
@@ -1168,6 +1185,14 @@ var View = class {
   get status() {
     return this.#isClosed ? "closed" : this.channel.status;
   }
+  /** The top-level fields that the server shows; null: all. It may show less than was asked for. */
+  get fields() {
+    return shownIn(this.channel.mirror.view).fields;
+  }
+  /** Whether the channel's events are shown. */
+  get hasEvents() {
+    return shownIn(this.channel.mirror.view).hasEvents;
+  }
   /** All agents shown now, by id. The map stays as it is; a later one has what changed. */
   get agents() {
     return this.channel.snapshot.agents;
@@ -1312,7 +1337,8 @@ var Client = class {
    * A channel's live copy. Close the view when it is not needed: with its last user the subscription ends.
    *
    * `fields` asks for some top-level fields of each agent only. Users of one channel share a view, which has what any
-   * of them asked for; one who asks for no fields asks for all.
+   * of them asked for; one who asks for no fields asks for all. What the server shows may be less, and may change:
+   * `View.fields` and `View.hasEvents`.
    */
   channel(name, options = {}) {
     if (this.#isClosed) throw new Error("the client is closed: connect() makes another one");
@@ -1481,11 +1507,13 @@ var Client = class {
   }
   #apply(frame, text) {
     const channel = this.#channels.get(frame.channel);
-    if (channel === void 0 || !channel.isAsked || (frame.view ?? "") !== channel.view) return null;
+    if (channel === void 0 || !channel.isAsked || channel.isOfBefore) return null;
+    const view = channel.mirror.view;
     const taken = channel.take(frame, utf8Length(text), () => this.serverTime);
     this.#repaired += taken?.repaired ?? 0;
     if ((taken === null || taken.isLost) && channel.unanswered === 0 && channel.isAsked) this.#subscribe([channel]);
     if (taken === null) return null;
+    if (channel.mirror.view !== view) this.#shelf.remove(channel.name, channel.view);
     this.#toKeep(channel);
     return taken.ageMs;
   }
