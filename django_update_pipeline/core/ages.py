@@ -35,27 +35,29 @@ class Ages:
         self._repairs_before = (0, 0)
 
     def heard(self, asked: Asked, age_ms: float | None, now: float, time: float) -> None:
-        """An acknowledgement that was asked for came; some 1.2 us.
+        """An acknowledgement that was asked for came; some 0.5 us.
 
         Args:
             age_ms: how old the frame's oldest change was once it was applied, by the client; None if it does not say.
             now: monotonic seconds.
             time: Unix seconds of the same moment.
         """
-        queued = asked.queued
-        if not queued:
-            return
-        record = self.acknowledged.record
-        for priority, at in enumerate(queued):
-            if at:
-                record(priority, time - at if time > at else 0.0)  # another node's clock may be ahead
+        _, _, asked_at, oldest, queued = asked
+        acknowledged = self.acknowledged.records
         if age_ms is None:
+            for priority, at in queued:
+                acknowledged[priority](time - at if time > at else 0.0)
             return
-        applied = min(max(asked.oldest + age_ms / 1000.0, time - (now - asked.at)), time)
-        record = self.applied.record
-        for priority, at in enumerate(queued):
-            if at:
-                record(priority, applied - at if applied > at else 0.0)
+        applied_at = oldest + age_ms / 1000.0
+        if applied_at < (sent_at := time - now + asked_at):
+            applied_at = sent_at
+        if applied_at > time:
+            applied_at = time
+        applied = self.applied.records
+        for priority, at in queued:
+            # Another node's clock may be ahead, and nothing is younger than new.
+            acknowledged[priority](time - at if time > at else 0.0)
+            applied[priority](applied_at - at if applied_at > at else 0.0)
 
     def repaired(self, count: int) -> None:
         """A client's self-check repaired so many agents."""

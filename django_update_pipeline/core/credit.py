@@ -22,15 +22,15 @@ class Asked(NamedTuple):
     """The frame whose acknowledgement is awaited.
 
     `at` is when it was sent, in monotonic seconds; `oldest` when its first change was queued, in Unix seconds (0 if
-    there is none): what an age that the client measures counts from. `queued` has for each priority when the first
-    change that is news to this client was queued; empty where the acknowledgement is no sample of anything.
+    there is none): what an age that the client measures counts from. `queued` has each priority of which there is news
+    to this client, and when its first change was queued; empty where the acknowledgement is no sample of anything.
     """
 
     channel: str
     offset: int
     at: float
     oldest: float = 0.0
-    queued: tuple[float, ...] = ()
+    queued: tuple[tuple[int, float], ...] = ()
 
 
 class Credit:

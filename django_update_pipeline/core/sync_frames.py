@@ -14,6 +14,7 @@ agent's last change was queued, `ts` when the frame was made, both in Unix secon
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -25,22 +26,20 @@ from .view import View
 #: What every frame's text may end with in place of its closing brace.
 ACK = ',"ack":true}'
 
-#: How many priorities there are: the places of `SyncFrame.queued`.
-PRIORITIES = 4
-
 
 class SyncFrame(msgspec.Struct, frozen=True):
     """One frame, made once for all who share it.
 
-    `oldest` is when its first change was queued, `queued` the same for each priority: Unix seconds, 0 if there is none.
-    `queued` is empty where it says nothing of how long news takes: nothing in it was queued, or it is a snapshot.
+    `oldest` is when its first change was queued (Unix seconds, 0 if there is none), `queued` the same for each priority
+    that it has. `queued` is empty where it says nothing of how long news takes: nothing in it was queued, or it is a
+    snapshot.
     """
 
     view: View
     text: str
     to: int
     oldest: float = 0.0
-    queued: tuple[float, ...] = ()
+    queued: tuple[tuple[int, float], ...] = ()
     is_urgent: bool = False
     is_empty: bool = False  # it says where the view stands, and nothing else
 
@@ -65,7 +64,7 @@ class FrameBuilder:
         self.agents: list[str] = []
         self.events: list[str] = []
         self.size = 200
-        self.queued = [0.0] * PRIORITIES
+        self.queued: dict[int, float] = {}
 
     @property
     def is_empty(self) -> bool:
@@ -97,8 +96,7 @@ class FrameBuilder:
         self._told(event.priority, event.timestamp)
 
     def _told(self, priority: int, timestamp: float) -> None:
-        before = self.queued[priority]
-        if not before or timestamp < before:
+        if timestamp < self.queued.get(priority, math.inf):
             self.queued[priority] = timestamp
 
     def build(
@@ -135,9 +133,9 @@ class FrameBuilder:
             parts.append(f',"events":[{",".join(self.events)}]')
         parts.append(f',"event_count":{event_count}{check}}}')
         is_empty = self.is_empty and not check
-        oldest = min(filter(None, self.queued), default=0.0)
-        queued = tuple(self.queued) if oldest and is_news else ()
-        frame = SyncFrame(view, "".join(parts), to, oldest, queued, urgent, is_empty)
+        queued = tuple(self.queued.items())
+        oldest = min(self.queued.values(), default=0.0)
+        frame = SyncFrame(view, "".join(parts), to, oldest, queued if is_news else (), urgent, is_empty)
         self.begin()
         return frame
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ..core.account import TERMS
-from ..core.health import P99_LIMITS_MS
+from ..core.health import CLIENT_ALLOWANCE_MS, P99_LIMITS_MS
 from .servers import Server
 from .terminal import Cell, Column, Terminal, Tone, duration, milliseconds, number
 
@@ -56,6 +56,7 @@ def show_server(page: Terminal, server: Server) -> None:
             ("updates", _updates(metrics)),
             ("waiting", _waiting(metrics)),
             ("connections", _connections(answer["connections"])),
+            ("clients", _clients(metrics)),
             ("dead letters", _dead_letters(metrics)),
         ],
         INDENT,
@@ -124,6 +125,27 @@ def _connections(connections: Mapping[str, Any]) -> Cell:
     return Cell(text + (f", {number(behind)} behind" if behind else ""))
 
 
+def _clients(metrics: Mapping[str, Any]) -> Cell:
+    """What clients' acknowledgements say."""
+    applied, acknowledged, repaired = (
+        metrics["applied"],
+        metrics["acknowledged"],
+        metrics["divergence_repaired"],
+    )
+    if applied["count"]:
+        told = ", ".join(
+            f"{name} {milliseconds(applied[f'{name}_latency_ms'])}" for name in ("p50", "p95", "p99")
+        )
+        text = f"applied {told} after queueing"
+    elif acknowledged["count"]:
+        text = f"acknowledged p99 {milliseconds(acknowledged['p99_latency_ms'])} after queueing"
+    else:
+        text = "no acknowledgements of late"
+    if not repaired:
+        return Cell(text)
+    return Cell(f"{text}; {number(repaired)} agents repaired: the log names the connections", "bad")
+
+
 def _dead_letters(metrics: Mapping[str, Any]) -> Cell:
     kept = metrics["dead_letters"]
     if not kept:
@@ -141,8 +163,13 @@ def _priorities(page: Terminal, metrics: Mapping[str, Any]) -> None:
             times = [Cell(milliseconds(latency[f"{name}_latency_ms"])) for name in ("p50", "p95", "p99")]
             if limit is not None and latency["p99_latency_ms"] > limit:
                 times[2] = Cell(milliseconds(latency["p99_latency_ms"]), "bad")
+        applied = metrics["applied"]["by_priority"][label]
+        p95_ms = applied["p95_latency_ms"]
+        is_late = limit is not None and p95_ms > limit + CLIENT_ALLOWANCE_MS
+        times.append(Cell(milliseconds(p95_ms), "bad" if is_late else "plain") if applied["count"] else "-")
         rows.append([label, number(waiting), *times, "-" if limit is None else f"{limit:.0f} ms"])
-    right = [Column(name, is_right=True) for name in ("waiting", "p50", "p95", "p99", "promised")]
+    heads = ("waiting", "p50", "p95", "p99", "applied p95", "promised")
+    right = [Column(name, is_right=True) for name in heads]
     page.table([Column("priority"), *right], rows)
 
 

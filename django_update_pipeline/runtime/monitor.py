@@ -1,7 +1,7 @@
 """What the pipeline measures of itself: metrics, health and readiness, as the founding contract names them.
 
 Counting happens where things happen; here it is only read. Whatever is read here may be written on the loop at the same
-moment: it is copied in single steps, so a report is made of numbers that were all true within its 0.3 ms, and the
+moment: it is copied in single steps, so a report is made of numbers that were all true within its 0.6 ms, and the
 account is of one instant.
 """
 

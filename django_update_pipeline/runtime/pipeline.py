@@ -311,7 +311,7 @@ class UpdatePipeline(Queueing):
         return bool(self._monitor.readiness()["is_ready"])
 
     def get_performance_metrics(self) -> dict[str, Any]:
-        """Counters, latencies (ms), rates, depths and the account. Any thread; some 0.3 ms."""
+        """Counters, latencies (ms), rates, depths and the account. Any thread; some 0.6 ms."""
         return self._monitor.performance()
 
     def get_health_status(self) -> dict[str, Any]:

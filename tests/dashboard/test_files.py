@@ -10,6 +10,7 @@ import pytest
 from django.contrib.staticfiles import finders
 
 import django_update_pipeline
+from django_update_pipeline.core.health import CLIENT_ALLOWANCE_MS, P99_LIMITS_MS
 from django_update_pipeline.views.page import own_modules
 
 PACKAGE = Path(django_update_pipeline.__file__).parent
@@ -33,6 +34,13 @@ def test_the_scripts_are_small_and_need_no_build_and_no_network() -> None:
         code = script.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
         assert len(code.splitlines()) < 300, script.name
         assert not re.search(r"https?://|\brequire\(|importScripts|import\(", code), script.name
+
+
+def test_the_page_s_limits_are_the_health_score_s() -> None:
+    code = (STATIC / "dashboard" / "clients.js").read_text(encoding="utf-8")
+    written = re.findall(r'\["(\w+)", (\d+)\]', code)
+    assert {name: float(limit) for name, limit in written} == dict(P99_LIMITS_MS)
+    assert f"ALLOWANCE_MS = {CLIENT_ALLOWANCE_MS:.0f};" in code
 
 
 def test_every_import_leads_to_a_file_and_every_file_is_imported() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from typing import Any
 
@@ -56,6 +57,27 @@ def test_an_empty_page_says_so_and_then_shows_what_comes(open_window: Any, site:
     for name in ("throughput", "latency", "sockets"):
         window.page.wait_for_function(f"name => ({COLOURED})(name) > 20", arg=name, timeout=15_000)
     assert int(window.page.locator("#account tr.total td").nth(1).inner_text()) == 30
+
+
+def test_what_clients_acknowledge_is_shown_beside_what_the_server_measures(
+    open_window: Any, site: Site
+) -> None:
+    site.do("fresh/")
+    window = open_window()
+    window.is_live()
+    window.expect("#repaired").to_have_text("✓ nothing to repair")
+    window.expect("#clients tr").to_have_count(4)
+    site.do("heard/")
+    row = "#clients tr >> nth=0 >> td >> nth"
+    nearly = re.compile(r"^(8[89]|9[01])\d$")  # within 2 %
+    for place, text in enumerate(["–", nearly, nearly, nearly, re.compile(r"^(9[89]\d|1,0[012]\d)$"), "200"]):
+        window.expect(f"{row}={place}").to_have_text(text)
+    window.expect("#clients .too-slow").to_have_count(1)
+    window.expect(f"{row}=2").to_have_class("too-slow")
+    window.expect("#clients tr >> nth=1 >> td >> nth=1").to_have_text("–")
+    window.expect("#repaired").to_have_text("3 agents repaired: see the log")
+    window.expect("#issues").to_contain_text("ms (the limit is 550 ms)")
+    site.do("fresh/")
 
 
 def test_an_outage_opens_the_breaker_and_an_operator_closes_it(open_window: Any, site: Site) -> None:

@@ -168,13 +168,34 @@ def test_a_healthy_server_exits_with_0(serve: Callable[..., Running]) -> None:
         "transport ",
         "waiting ",
         "connections ",
+        "clients ",
         "dead letters ",
         "account ",
         "plugins ",
     ):
         assert f"\n{row}" in out
-    assert re.search(r"\ncritical +0 +- +- +- +50 ms\n", out)
+    assert re.search(r"\ncritical +0 +- +- +- +- +50 ms\n", out)
     assert "\x1b" not in out
+
+
+def test_what_clients_say_is_shown(serve: Callable[..., Running]) -> None:
+    server = serve()
+    assert "\nclients       no acknowledgements of late\n" in run("pipeline_health")[1]
+    server.do("from django_update_pipeline.core.credit import Asked; globals().update(Asked=Asked)")
+    asked = "Asked('updates', 1, 9.0, 50.0, ((0, 50.0), (3, 50.0)))"
+    hear = f"pipeline.websocket_manager.ages.heard({asked}, %s, 10.0, 60.0)"
+    server.do(hear % None)
+    assert re.search(
+        r"\nclients +acknowledged p99 (10\.\d s|9,[89]\d\d ms) after queueing\n", run("pipeline_health")[1]
+    )
+    server.do(f"[{hear % 9500} for _ in range(200)]; pipeline.websocket_manager.ages.repaired(3)")
+    code, out, _ = run("pipeline_health")
+    assert code == 1
+    assert re.search(r"\nclients +applied (p\d\d 9,[3-6]\d\d ms(, | )){3}after queueing; 3 agents", out)
+    assert re.search(r"\ncritical +0 +- +- +- +9,[3-6]\d\d ms +50 ms\n", out)
+    assert re.search(r"\nhigh +0 +- +- +- +- +50 ms\n", out)
+    assert "  * Clients' self-checks repaired 3 agents" in out
+    assert "  * Updates are old when clients have applied them" in out
 
 
 @pytest.mark.parametrize(

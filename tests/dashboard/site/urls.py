@@ -12,6 +12,7 @@ from django.urls import include, path
 from django.views.static import serve
 
 from django_update_pipeline import UpdatePriority, get_update_pipeline
+from django_update_pipeline.core.credit import Asked
 from django_update_pipeline.service import reset_update_pipeline
 from tests.dashboard.site.plugin import TRANSPORT
 
@@ -76,6 +77,15 @@ async def fresh(request: HttpRequest) -> HttpResponse:
     return HttpResponse("ok")
 
 
+def heard(request: HttpRequest) -> HttpResponse:
+    """A CRITICAL update was applied 0.9 s after it was queued, and acknowledged after 1 s: 200 samples, 3 repairs."""
+    ages = get_update_pipeline().websocket_manager.ages
+    for _ in range(200):
+        ages.heard(Asked("updates", 1, 9.5, 50.0, ((0, 50.0),)), 900.0, 10.0, 51.0)
+    ages.repaired(3)
+    return HttpResponse("ok")
+
+
 def reset(request: HttpRequest) -> HttpResponse:
     get_update_pipeline().reset_circuit_breaker()
     return HttpResponse("ok")
@@ -90,6 +100,7 @@ urlpatterns = [
     path("do/queue/", queue),
     path("do/fresh/", fresh),
     path("do/reset/", reset),
+    path("do/heard/", heard),
     path("do/hostile/", hostile),
     path("do/transport/<str:what>/", transport),
 ]

@@ -6,7 +6,7 @@ import pytest
 
 from django_update_pipeline.core.credit import ASK_EVERY_S, SILENT_AFTER_S, Asked, Credit
 
-ASKED = Asked("a", 7, 100.0, 99.5, (0.0, 0.0, 99.5, 0.0))
+ASKED = Asked("a", 7, 100.0, 99.5, ((2, 99.5),))
 
 
 def busy(window_bytes: int = 100, window_frames: int = 10, size: int = 20) -> Credit:

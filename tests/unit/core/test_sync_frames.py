@@ -10,7 +10,6 @@ from django_update_pipeline.core.messages import UpdatePriority
 from django_update_pipeline.core.store import AgentState, Event
 from django_update_pipeline.core.sync_frames import (
     ACK,
-    PRIORITIES,
     FrameBuilder,
     SyncFrame,
     View,
@@ -191,7 +190,7 @@ def test_what_is_nothing_in_this_view_is_not_told() -> None:
     builder = FrameBuilder(XY)
     assert builder.change(agent(1, z=5), 4) is False
     assert builder.is_empty
-    assert (builder.size, builder.queued) == (200, [0.0] * PRIORITIES)
+    assert (builder.size, builder.queued) == (200, {})
     assert builder.change(agent(1, x=5), 4) is True
 
 
@@ -220,8 +219,8 @@ def test_a_frame_knows_the_oldest_change_of_each_priority() -> None:
     one.priority = UpdatePriority.CRITICAL
     builder.change(one, 8)
     frame = builder.build("e", 6, 9, 100.0, 2)
-    assert (frame.oldest, frame.queued, frame.is_urgent) == (50.0, (50.0, 0.0, 55.0, 70.0), False)
-    assert builder.queued == [0.0] * PRIORITIES == [0.0] * len(UpdatePriority)
+    assert (frame.oldest, frame.queued, frame.is_urgent) == (50.0, ((2, 55.0), (3, 70.0), (0, 50.0)), False)
+    assert builder.queued == {}
 
 
 def test_a_frame_that_repeats_knows_its_oldest_change_only() -> None:

@@ -18,7 +18,7 @@ from django_update_pipeline.core.sync_stream import MAX_REPAIRS, SyncStream
 from django_update_pipeline.core.view import View
 
 HIGH = UpdatePriority.HIGH
-HIGHS = (0.0, 50.0, 0.0, 0.0)
+HIGHS = ((HIGH, 50.0),)
 
 
 class World:

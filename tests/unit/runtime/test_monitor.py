@@ -216,7 +216,7 @@ async def test_what_acknowledgements_say_is_told_beside_what_is_measured_here(
     pipeline = make_pipeline(clock=ManualClock())
     ages = pipeline.websocket_manager.ages
     now = 1_700_000_000.0
-    asked = Asked("updates", 7, 10.0, now - 2.0, (now - 2.0, 0.0, 0.0, now - 1.0))
+    asked = Asked("updates", 7, 10.0, now - 2.0, ((0, now - 2.0), (3, now - 1.0)))
     for _ in range(MIN_P99_COUNT):
         ages.heard(asked, 1900.0, 12.0, now)
     metrics = pipeline.get_performance_metrics()

@@ -1,14 +1,12 @@
 /** The four charts: uPlot's canvases, and beside each a table that says in figures what the lines say. */
 
+import { LIMITS_MS } from "./clients.js";
 import { make, part, setText } from "./dom.js";
 import { PRIORITIES } from "./samples.js";
 import { compact, count, hourAndMinute, ms, rate, timeOfDay } from "./words.js";
 
 const HEIGHT = 138;
 const TICKS_S = [10, 15, 30, 60, 120];
-
-/** Each promise at p99, in milliseconds: what the latency table calls too slow. */
-const LIMITS_MS = new Map([["critical", 50], ["high", 50], ["normal", 100], ["low", 500]]);
 
 const PLOTS = new Map([
   ["throughput", { lines: [["queued", "queued", "queued"], ["delivered", "delivered", "delivered"]], format: rate, least: 10, filled: 1, thin: 0, empty: "No updates yet: what your code queues shows here." }],

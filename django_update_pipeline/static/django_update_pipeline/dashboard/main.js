@@ -2,6 +2,7 @@
 
 import { Breaker } from "./breaker.js";
 import { Charts, sayFigures } from "./charts.js";
+import { showClients } from "./clients.js";
 import { confirmed, note } from "./dialogs.js";
 import { part, setText } from "./dom.js";
 import { field, inner, list, number, text } from "./fields.js";
@@ -130,6 +131,7 @@ function show() {
     connected: number(metrics, "websocket_connections"),
   });
   showAccount(metrics);
+  showClients(metrics);
   setText(part("transport"), `transport ${text(metrics, "transport")}`);
   breaker.show(samples.span(), mayOperate && line.isLive);
   charts.draw();
