@@ -8,6 +8,13 @@ import { createInterface } from "node:readline";
 import WebSocket from "ws";
 import { connect } from "../dist/index.js";
 
+// A machine whose clocks are wrong by so much, as some phones' are.
+const wrongMs = Number(process.env.CLOCK_WRONG_MS ?? 0);
+for (const clock of [performance, Date]) {
+  const right = clock.now.bind(clock);
+  clock.now = () => right() + wrongMs;
+}
+
 /** Where there is no WebSocket to be had. */
 class Broken {
   constructor() {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import socket
@@ -13,6 +14,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,6 +65,12 @@ class Site:
     def do(self, what: str, number: int = 0) -> None:
         with urllib.request.urlopen(f"{self.url}/do/{what}/?n={number}", timeout=20) as answer:
             assert answer.read() == b"ok"
+
+    def metrics(self) -> dict[str, Any]:
+        """What its pipeline says of itself."""
+        with urllib.request.urlopen(f"{self.url}/metrics/", timeout=20) as answer:
+            told: dict[str, Any] = json.load(answer)
+        return told
 
     def kill(self) -> None:
         """As `kill -9` does: nobody says goodbye."""

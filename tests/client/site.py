@@ -9,7 +9,7 @@ import django
 from django.conf import settings
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.core.asgi import get_asgi_application
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.template import engines
 from django.urls import path
 
@@ -101,7 +101,16 @@ async def do(request: HttpRequest, what: str) -> HttpResponse:
     return HttpResponse("ok")
 
 
-urlpatterns = [path("", page), path("readme/", readme), path("do/<str:what>/", do)]
+def metrics(request: HttpRequest) -> JsonResponse:
+    return JsonResponse(get_update_pipeline().get_performance_metrics())
+
+
+urlpatterns = [
+    path("", page),
+    path("readme/", readme),
+    path("do/<str:what>/", do),
+    path("metrics/", metrics),
+]
 
 
 def application() -> Any:

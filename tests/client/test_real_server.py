@@ -7,11 +7,14 @@ import os
 import queue
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from django_update_pipeline.core.credit import ASK_EVERY_S
 
 from .serving import Site, site
 
@@ -140,6 +143,53 @@ def test_a_day_of_a_client(program: Program, served: Site) -> None:
     served.do("patch", 4)
     assert program.wait("view.get('agent_000').mood === 'mood 4'")
     assert program.ask("view.missed + map.missed") == 0
+
+
+@pytest.mark.parametrize("wrong_s", [0, 10_800, -93_600])
+def test_the_server_learns_how_old_news_is_there_whatever_the_clock_says(
+    client_folder: Path, served: Site, wrong_s: int
+) -> None:
+    """Clocks are wrong by hours on some machines; a reader that does not read for a second shows all of it."""
+    served.do("fill", 3)
+    program = Program(client_folder, served, CLOCK_WRONG_MS=str(wrong_s * 1000))
+    try:
+        assert program.wait("view.status === 'live'")
+        number = 0
+
+        def samples_above(count: int) -> dict[str, float]:
+            nonlocal number
+            deadline = time.monotonic() + WITHIN_S
+            while time.monotonic() < deadline:
+                number += 1
+                served.do("patch", number)
+                assert program.wait(f"view.get('agent_000').mood === 'mood {number}'")
+                time.sleep(ASK_EVERY_S)
+                metrics = served.metrics()
+                applied, acknowledged = (
+                    metrics[key]["by_priority"]["high"] for key in ("applied", "acknowledged")
+                )
+                if applied["count"] > count:
+                    assert applied["count"] == acknowledged["count"]
+                    assert applied["max_latency_ms"] <= acknowledged["max_latency_ms"]
+                    return dict(applied)
+            pytest.fail("the client says no ages")
+
+        before = samples_above(2)
+        assert 0 < before["p50_latency_ms"] < 10_000, "hours would be the clock's"
+        time.sleep(ASK_EVERY_S)
+        program.ask("(client.pause(), 0)")
+        began = time.monotonic()
+        served.do("patch", number + 1)
+        time.sleep(1.0)
+        program.ask("(client.resume(), 0)")
+        assert program.wait(f"view.get('agent_000').mood === 'mood {number + 1}'")
+        late_ms = (time.monotonic() - began) * 1000
+        number += 1
+        after = samples_above(int(before["count"]))
+        assert 1000 <= after["max_latency_ms"] <= max(late_ms, before["max_latency_ms"]) + 1000
+        assert served.metrics()["divergence_repaired"] == 0
+    finally:
+        program.end()
 
 
 def test_a_slow_reader_is_told_what_changed_meanwhile_once(program: Program, served: Site) -> None:
