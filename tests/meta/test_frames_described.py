@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import typing
 from typing import Any
 
@@ -15,7 +16,7 @@ from django_update_pipeline.core import frames, wire
 from django_update_pipeline.core.account import TERMS
 from django_update_pipeline.core.circuit_breaker import CircuitBreaker
 from django_update_pipeline.core.commands import COMMANDS, LIVE_EVENTS, LIVE_REPORTS
-from django_update_pipeline.core.frame_types import ADMIN, CLASSIC, PROTOCOLS, STREAM, SYNC, reports
+from django_update_pipeline.core.frame_types import ADMIN, CLASSIC, PROTOCOLS, STREAM, SYNC, reports, viewers
 from django_update_pipeline.core.frame_types.operators import ANSWER_DATA
 from django_update_pipeline.core.frame_types.viewers import Position
 from django_update_pipeline.core.health import HealthReportDict
@@ -24,6 +25,7 @@ from django_update_pipeline.core.history import COLUMNS
 from django_update_pipeline.core.messages import PRIORITIES
 from django_update_pipeline.core.sync_wire import SUBPROTOCOL, SYNC_READERS
 from django_update_pipeline.core.wire import CLASSIC_READERS, FrameError, FrameLimits, decode_client_frame
+from tests.docs.markdown import ROOT
 
 MEND = "describe it in core/frame_types, then run: python docs/tables.py --write"
 
@@ -198,3 +200,26 @@ def test_what_is_described_is_what_the_decoder_takes(protocol: Any, readers: Any
     assert not all(taken) or kind == "ping"
     for frame, is_taken in zip(frames_tried, taken, strict=True):
         assert allowed(frame, shape) == is_taken, f"{frame}: the decoder says {is_taken}; {MEND}"
+
+
+FRAMES_TS = (ROOT / "js" / "src" / "frames.ts").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("interface", "shape"),
+    [
+        ("SyncFrame", viewers.Sync),
+        ("Change", viewers.AgentChange),
+        ("Check", viewers.Check),
+        ("PipelineEvent", viewers.Event),
+        ("Position", viewers.Position),
+    ],
+)
+def test_the_browser_client_has_the_same_types(interface: str, shape: Any) -> None:
+    found = re.search(rf"^export interface {interface} \{{\n(.*?)^\}}", FRAMES_TS, re.MULTILINE | re.DOTALL)
+    assert found is not None, interface
+    members = re.findall(r"^  (?:readonly )?(\w+)(\??):", found[1], re.MULTILINE)
+    assert {name for name, _ in members} - {"type"} == names(shape), f"js/src/frames.ts {interface}"
+    if shape is not viewers.Position:  # which the client always says in full
+        required = {one.encode_name for one in msgspec.structs.fields(shape) if one.required}
+        assert {name for name, optional in members if not optional} - {"type"} == required, interface
