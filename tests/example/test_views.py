@@ -31,6 +31,7 @@ def test_the_page_is_there_with_the_map_and_the_socket(client: Client) -> None:
     text = page.content.decode()
     assert re.search(r'client\.iife\.js" data-update-pipeline-socket="/[a-z_/]+/"', text)
     assert 'data-producer="no"' in text
+    assert 'blocking="render"' in text, "what was kept is drawn before anything is painted"
     assert "to the pool" in text
     assert "no-cache" in page.headers["Cache-Control"]
 

@@ -5,7 +5,7 @@
  * reader that has stopped. "Cut" really closes the socket. Each return is told with what the client counted.
  */
 
-import { bytes, milliseconds, seconds } from "./ages.js";
+import { bytes, milliseconds } from "./ages.js";
 import { client, news, onWorth, villa, worth } from "./live.js";
 import { setText } from "./stage.js";
 
@@ -89,7 +89,7 @@ export class Network {
       const lead = this.#isFirst ? "filled" : "begun anew, as the server did"; // another epoch, or a position too old
       what.append(bold(lead), `: ${villa.agents.size} people in `, bold(bytes(came)));
     } else {
-      const lead = this.#isFirst ? "reloaded" : `resumed after ${seconds(this.staleFor)}`;
+      const lead = this.#isFirst ? "reloaded" : `resumed after ${milliseconds(this.staleFor * 1000)}`;
       const more = events === 0 ? "" : ` and ${count(events, "event")}`;
       what.append(bold(lead), `: ${count(fields, "field")}${more} in `, bold(bytes(came)), `, instead of ${bytes(whole)}`);
       item.append(share(came / whole));
