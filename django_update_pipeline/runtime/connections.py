@@ -240,7 +240,8 @@ class Connection:
                                 break  # what is left of these frames may be stale by now
                     session.sent(live, written)
                     hub.frames_sent += written
-                    if written:
+                    # Where the next frame was too large for the room that is left, there is more to tell.
+                    if written or session.catch_up is not None:
                         continue
             elif self.live is not None and (report := self.live()) is not None:
                 await send({"type": "websocket.send", "text": report})
