@@ -71,7 +71,11 @@ export class Network {
     const before = this.#caughtUp.get(view);
     this.#caughtUp.set(view, before === undefined ? catchUp : sum(before, catchUp));
     if (worth() !== "live") return;
-    if (this.#isLost || this.#isFirst) this.#report([...this.#caughtUp.values()].reduce(sum));
+    if (this.#isLost || this.#isFirst) {
+      // Of a channel in which nothing ever happened there is nothing to go on from: it begins anew each time.
+      const isReset = this.#caughtUp.get(villa)?.isReset ?? false;
+      this.#report({ ...[...this.#caughtUp.values()].reduce(sum), isReset });
+    }
     this.#caughtUp.clear();
     this.#staleSince = null;
     this.#isLost = false;
