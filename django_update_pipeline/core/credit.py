@@ -14,6 +14,15 @@ from typing import Final, NamedTuple
 #: A client is asked again after so many seconds, however little it was sent.
 ASK_EVERY_S: Final = 0.25
 
+#: How long what is in flight may take to be applied, beyond a quick answer's time: so much older is what comes next.
+PACE_S: Final = 0.4
+
+#: Up to so long nobody can tell a slow client from a busy server, and the window grows.
+QUICK_S: Final = 0.3
+
+#: A new client's window is one in so many, until it has shown its pace.
+FIRST_SHARE: Final = 16
+
 #: A client that keeps talking but does not answer an ask for so long is closed.
 SILENT_AFTER_S: Final = 30.0
 
@@ -39,16 +48,28 @@ class Credit:
     Law K1: what is unacknowledged is at most the window and one frame, where each frame sent had room.
     Law K2: at most one acknowledgement is awaited at a time; what is not awaited acknowledges nothing.
     Law K3: a client that acknowledges what it is asked for is never without room for ever.
+    Law K4: while acknowledgements take `PACE_S` longer than the quickest did, the window is what the client applied in
+    `PACE_S` (two frames at least); while they are quick, it grows up to what it was made with: it doubles with each
+    that came at once, or, on a long line and once it had been too much, grows by an eighth.
+
+    `window_bytes` and `window_frames` are the window as it is now.
 
     Args:
-        window_bytes: of frames in flight.
-        window_frames: how many frames in flight.
+        window_bytes: of frames in flight, at most.
+        window_frames: how many frames in flight, at most.
+        share: it begins with one in so many of these.
     """
 
     __slots__ = (
         "_after_bytes",
         "_after_frames",
         "_asked_at",
+        "_before_bytes",
+        "_before_frames",
+        "_most_bytes",
+        "_most_frames",
+        "_quickest_s",
+        "_was_late",
         "asked",
         "bytes_in_flight",
         "frames_in_flight",
@@ -56,9 +77,15 @@ class Credit:
         "window_frames",
     )
 
-    def __init__(self, window_bytes: int, window_frames: int) -> None:
-        self.window_bytes = window_bytes
-        self.window_frames = window_frames
+    def __init__(self, window_bytes: int, window_frames: int, share: int = 1) -> None:
+        self._most_bytes, self._most_frames = window_bytes, window_frames
+        self.window_bytes = max(1, window_bytes // share)
+        self.window_frames = max(2, window_frames // share)
+        self._before_bytes = self._before_frames = (
+            0  # in flight up to the frame that is asked for, itself included
+        )
+        self._quickest_s = float("inf")
+        self._was_late = False
         self.asked: Asked | None = None
         self.bytes_in_flight = self.frames_in_flight = 0
         self._after_bytes = self._after_frames = 0  # sent after the frame that is asked for
@@ -89,18 +116,36 @@ class Credit:
             self.asked = asked
             self._asked_at = asked.at
             self._after_bytes = self._after_frames = 0
+            self._before_bytes, self._before_frames = self.bytes_in_flight, self.frames_in_flight
         elif self.asked is not None:
             self._after_bytes += size
             self._after_frames += 1
 
-    def acknowledged(self, channel: str, offset: int) -> Asked | None:
+    def acknowledged(self, channel: str, offset: int, now: float) -> Asked | None:
         """The client has applied a frame; returns what was asked if it is that one, else None, and nothing changes."""
         asked = self.asked
         if asked is None or asked.channel != channel or asked.offset != offset:
             return None
         self.asked = None
         self.bytes_in_flight, self.frames_in_flight = self._after_bytes, self._after_frames
+        self._pace(now - asked.at)
         return asked
+
+    def _pace(self, took_s: float) -> None:
+        """Fits the window to a client that took so long to apply what was in flight (Law K4)."""
+        self._quickest_s = min(self._quickest_s, took_s)
+        late_s = took_s - self._quickest_s
+        if late_s > PACE_S:
+            share = PACE_S / late_s
+            self.window_bytes = min(self.window_bytes, max(1, int(self._before_bytes * share)))
+            self.window_frames = min(self.window_frames, max(2, int(self._before_frames * share)))
+            self._was_late = True
+        elif late_s <= QUICK_S:
+            step = 8 if self._was_late or took_s > QUICK_S else 1
+            self.window_bytes = min(self._most_bytes, self.window_bytes + max(1, self.window_bytes // step))
+            self.window_frames = min(
+                self._most_frames, self.window_frames + max(1, self.window_frames // step)
+            )
 
     def is_overdue(self, now: float) -> bool:
         """Whether an acknowledgement has been awaited for too long."""

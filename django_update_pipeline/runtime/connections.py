@@ -21,7 +21,7 @@ from ..core.admission import Admission
 from ..core.ages import Ages
 from ..core.codes import INTERNAL_ERROR, SERVER_STOPPING, TOO_SLOW, CloseCode
 from ..core.config import ConnectionConfig
-from ..core.credit import Credit
+from ..core.credit import FIRST_SHARE, Credit
 from ..core.names import error_text, one_line
 from ..core.ports import Clock
 from ..core.repeats import Repeats
@@ -386,7 +386,7 @@ class WebSocketManager:
 
     def sync_session(self) -> SyncStream:
         """A session of the sync protocol; it is on the system's channel, from now on."""
-        credit = Credit(self.config.window_bytes, self.config.window_frames)
+        credit = Credit(self.config.window_bytes, self.config.window_frames, FIRST_SHARE)
         session = SyncStream(self.sync_renderer, credit, self.clock.monotonic)
         session.subscribe({View(SYSTEM_CHANNEL): None})
         return session

@@ -65,11 +65,12 @@ class SyncSocket(Viewing, ClassicSocket):
             raise FrameError(
                 "invalid_field", f"offset {ack.offset} of an ack is above the log's head: send a frame's `to`"
             )
-        asked = self._session.credit.acknowledged(ack.channel, ack.offset)
+        clock, manager = self.pipeline.clock, self.pipeline.websocket_manager
+        now = clock.monotonic()
+        asked = self._session.credit.acknowledged(ack.channel, ack.offset, now)
         if asked is None:
             return  # late, or of a frame that did not ask: it changes nothing
-        clock, manager = self.pipeline.clock, self.pipeline.websocket_manager
-        manager.ages.heard(asked, ack.age_ms, clock.monotonic(), clock.time())
+        manager.ages.heard(asked, ack.age_ms, now, clock.time())
         if ack.repaired and (repaired := self._session.repaired(ack.repaired)):
             manager.divergence_repaired(self.connection, ack.channel, ack.offset, repaired)
         self.connection.has_room()

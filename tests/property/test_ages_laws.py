@@ -153,7 +153,7 @@ class Reader:
     def acknowledge(self) -> None:
         asked = self.stream.credit.asked
         if asked is not None:
-            assert self.stream.credit.acknowledged(asked.channel, asked.offset) is asked
+            assert self.stream.credit.acknowledged(asked.channel, asked.offset, asked.at) is asked
 
 
 class World:

@@ -111,7 +111,7 @@ def test_parts_stay_within_the_window_and_one_frame() -> None:
         while stream.has_room() and stream.next_text() is not None:
             assert credit.bytes_in_flight <= 4096 + 800
         if credit.asked is not None:
-            credit.acknowledged(credit.asked.channel, credit.asked.offset)
+            credit.acknowledged(credit.asked.channel, credit.asked.offset, credit.asked.at)
 
 
 def test_an_event_that_came_before_its_turn_does_not_come_again_after_a_reset() -> None:

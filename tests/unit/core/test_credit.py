@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from django_update_pipeline.core.credit import ASK_EVERY_S, SILENT_AFTER_S, Asked, Credit
+from django_update_pipeline.core.credit import (
+    ASK_EVERY_S,
+    FIRST_SHARE,
+    PACE_S,
+    QUICK_S,
+    SILENT_AFTER_S,
+    Asked,
+    Credit,
+)
 
 ASKED = Asked("a", 7, 100.0, 99.5, ((2, 99.5),))
 
@@ -54,11 +62,11 @@ def test_an_acknowledgement_frees_what_was_sent_up_to_the_frame_that_asked() -> 
     credit.sent(20, ASKED)
     credit.sent(7, None)
     credit.sent(3, None)
-    assert credit.acknowledged("a", 7) is ASKED
+    assert credit.acknowledged("a", 7, 100.0) is ASKED
     assert (credit.asked, credit.bytes_in_flight, credit.frames_in_flight) == (None, 10, 2)
     credit.sent(1, Asked("a", 9, 101.0))
     credit.sent(2, None)
-    credit.acknowledged("a", 9)
+    credit.acknowledged("a", 9, 100.0)
     assert (credit.bytes_in_flight, credit.frames_in_flight) == (2, 1), (
         "what went before is not counted again"
     )
@@ -67,15 +75,15 @@ def test_an_acknowledgement_frees_what_was_sent_up_to_the_frame_that_asked() -> 
 @pytest.mark.parametrize(("channel", "offset"), [("b", 7), ("a", 6), ("a", 8)])
 def test_what_is_not_awaited_acknowledges_nothing(channel: str, offset: int) -> None:
     credit = busy()
-    assert credit.acknowledged(channel, offset) is None
+    assert credit.acknowledged(channel, offset, 100.0) is None
     assert (credit.asked, credit.bytes_in_flight, credit.frames_in_flight) == (ASKED, 20, 1)
-    assert credit.acknowledged("a", 7) is ASKED
-    assert credit.acknowledged("a", 7) is None
+    assert credit.acknowledged("a", 7, 100.0) is ASKED
+    assert credit.acknowledged("a", 7, 100.0) is None
 
 
 def test_half_a_window_or_a_quarter_of_a_second_makes_a_frame_ask() -> None:
     credit = busy(window_bytes=100, window_frames=10, size=0)
-    credit.acknowledged("a", 7)
+    credit.acknowledged("a", 7, 100.0)
     soon = 100.0 + ASK_EVERY_S / 2
     assert not credit.must_ask(49, soon)
     assert credit.must_ask(50, soon)
@@ -85,7 +93,7 @@ def test_half_a_window_or_a_quarter_of_a_second_makes_a_frame_ask() -> None:
         credit.sent(0, None)
     assert credit.frames_in_flight == 10
     credit = busy(window_bytes=100, size=0)
-    credit.acknowledged("a", 7)
+    credit.acknowledged("a", 7, 100.0)
     credit.sent(30, None)
     assert not credit.must_ask(19, soon)
     assert credit.must_ask(20, soon)
@@ -99,5 +107,67 @@ def test_who_does_not_answer_for_long_is_overdue() -> None:
     credit = busy()
     assert not credit.is_overdue(100.0 + SILENT_AFTER_S)
     assert credit.is_overdue(100.0 + SILENT_AFTER_S + 0.001)
-    credit.acknowledged("a", 7)
+    credit.acknowledged("a", 7, 100.0)
     assert not credit.is_overdue(1e9)
+
+
+def answered(credit: Credit, took_s: float, frames: int = 1, size: int = 10) -> None:
+    """So many frames are sent and applied; the last one asks, and its answer takes so long."""
+    for _ in range(frames - 1):
+        credit.sent(size, None)
+    credit.sent(size, Asked("a", 7, 100.0))
+    credit.acknowledged("a", 7, 100.0 + took_s)
+
+
+def test_a_new_clients_window_is_a_share_until_it_has_shown_its_pace() -> None:
+    credit = Credit(16_000, 64, FIRST_SHARE)
+    assert (credit.window_bytes, credit.window_frames) == (1000, 4)
+    answered(credit, 0.01)
+    assert (credit.window_bytes, credit.window_frames) == (2000, 8)
+    credit = Credit(1000, 40, 4)
+    answered(credit, 0.01)
+    assert (credit.window_bytes, credit.window_frames) == (500, 20)
+    answered(credit, 0.01 + QUICK_S)
+    answered(credit, 0.01)
+    assert (credit.window_bytes, credit.window_frames) == (1000, 40), "never more than it was made with"
+    assert (Credit(3, 2, 4).window_bytes, Credit(3, 2, 4).window_frames) == (1, 2)
+
+
+def test_a_slow_clients_window_is_what_it_takes_in_a_moment() -> None:
+    credit = Credit(1000, 40)
+    answered(credit, 0.1)
+    answered(credit, 0.1 + 3.99 * PACE_S, frames=20)
+    assert (credit.window_bytes, credit.window_frames) == (50, 5)
+    answered(credit, 0.1)
+    assert (credit.window_bytes, credit.window_frames) == (56, 6), "it grows again, but slowly"
+    answered(credit, 0.1 + 1.99 * PACE_S, frames=10)
+    assert (credit.window_bytes, credit.window_frames) == (50, 5)
+    answered(credit, 0.1 + PACE_S - 0.01)
+    assert (credit.window_bytes, credit.window_frames) == (50, 5), "in between it stays as it is"
+    answered(credit, 0.1 + 100 * PACE_S)
+    assert (credit.window_bytes, credit.window_frames) == (1, 2), "two frames at least"
+    answered(credit, 0.1 + 2 * PACE_S, frames=40, size=100)
+    assert (credit.window_bytes, credit.window_frames) == (1, 2), "a slow answer widens nothing"
+
+
+def test_what_was_sent_after_the_ask_says_nothing_of_the_pace() -> None:
+    credit = Credit(1000, 40)
+    answered(credit, 0.0)
+    credit.sent(100, Asked("a", 7, 100.0))
+    for _ in range(10):
+        credit.sent(50, None)
+    credit.acknowledged("a", 7, 100.0 + 1.99 * PACE_S)
+    assert (credit.window_bytes, credit.window_frames) == (50, 2)
+
+
+def test_a_long_line_is_no_slow_client() -> None:
+    """What counts is how much longer an answer takes than the quickest did."""
+    credit = Credit(1000, 40)
+    for _ in range(5):
+        answered(credit, 3.0, frames=10)
+    assert (credit.window_bytes, credit.window_frames) == (1000, 40)
+    credit = Credit(1000, 40, 4)
+    answered(credit, 3.0)
+    assert (credit.window_bytes, credit.window_frames) == (281, 11), (
+        "though it may be one, so it grows slowly"
+    )

@@ -103,7 +103,7 @@ def test_it_is_the_last_of_many_that_asks(world: World) -> None:
 
 def test_frames_at_once_need_not_ask(world: World) -> None:
     world.credit.sent(0, Asked("a", 0, 10.0))
-    world.credit.acknowledged("a", 0)
+    world.credit.acknowledged("a", 0, world.monotonic)
     assert world.stream.at_once(world.live()) is False
     assert world.credit.asked is None
     assert spent(world) == (world.live().size, 1)
@@ -111,7 +111,7 @@ def test_frames_at_once_need_not_ask(world: World) -> None:
 
 def test_half_a_window_at_once_makes_them_ask(world: World) -> None:
     world.credit.sent(0, Asked("a", 0, 10.0))
-    world.credit.acknowledged("a", 0)
+    world.credit.acknowledged("a", 0, world.monotonic)
     world.credit.window_bytes = 2 * world.live().size
     assert world.stream.at_once(world.live()) is True
 
@@ -175,7 +175,7 @@ def test_a_frame_of_a_pass_asks_when_it_is_time_or_much(world: World) -> None:
     assert text.endswith(ACK)
     assert world.credit.asked == Asked("a", 1, 10.0, 50.0, HIGHS)
     assert spent(world) == (len(text) + 1, 1), "the brace whose place the ask takes is counted, too"
-    world.credit.acknowledged("a", 1)
+    world.credit.acknowledged("a", 1, world.monotonic)
     text = world.stream.next_text()
     assert text is not None
     assert not text.endswith(ACK)
@@ -225,13 +225,13 @@ def test_what_follows_a_pass_may_repeat_it_and_is_no_sample() -> None:
     world.say("a")  # above the pass's target: it may have been told already
     while world.stream.next_text() is not None:
         pass
-    world.credit.acknowledged("a", 0)
+    world.credit.acknowledged("a", 0, world.monotonic)
     world.monotonic += ASK_EVERY_S
     live = world.live()
     assert world.stream.at_once(live) is True
     assert asked(world).queued == ()
     world.stream.sent(live, live.count)
-    world.credit.acknowledged("a", 1)
+    world.credit.acknowledged("a", 1, world.monotonic)
     world.monotonic += ASK_EVERY_S
     world.say("a")
     assert world.stream.at_once(world.live()) is True
@@ -249,7 +249,7 @@ def test_a_pass_that_repeats_what_was_written_is_none(world: World) -> None:
     live = world.live()
     next(world.stream.texts(live))
     world.stream.sent(live, 1)
-    world.credit.acknowledged("a", 1)
+    world.credit.acknowledged("a", 1, world.monotonic)
     world.monotonic += ASK_EVERY_S
     world.stream.next_text()
     assert (asked(world).oldest, asked(world).queued) == (50.0, ())
@@ -268,7 +268,7 @@ def test_a_frame_made_for_one_further_behind_is_no_sample(world: World) -> None:
     other.subscribe({View("a"): ("e", 1), View("b"): ("e", 0)})
     while other.next_text() is not None:
         pass
-    other.credit.acknowledged("a", 1)
+    other.credit.acknowledged("a", 1, world.monotonic)
     world.say("a")
     world.monotonic += ASK_EVERY_S
     shared = world.live()
@@ -292,7 +292,7 @@ def test_a_busy_connection_is_one_sample_in_a_while() -> None:
         assert world.stream.at_once(live) is True
         world.stream.sent(live, live.count)
         samples.append(bool(asked(world).queued))
-        world.credit.acknowledged("a", asked(world).offset)
+        world.credit.acknowledged("a", asked(world).offset, world.monotonic)
         world.monotonic += ASK_EVERY_S / 2
     assert samples == [True, False] * 5
 
