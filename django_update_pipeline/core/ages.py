@@ -35,7 +35,7 @@ class Ages:
         self._repairs_before = (0, 0)
 
     def heard(self, asked: Asked, age_ms: float | None, now: float, time: float) -> None:
-        """An acknowledgement that was asked for came; some 0.5 us.
+        """An acknowledgement that was asked for came; some 0.8 us.
 
         Args:
             age_ms: how old the frame's oldest change was once it was applied, by the client; None if it does not say.
