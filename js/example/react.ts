@@ -1,5 +1,16 @@
-/** What the example's React page imports, in one file: React, its renderer and the hooks of this package. */
+/** React and its renderer in one module: what the example's page on React and the hooks of this package import. */
 
-export * from "../src/react.js";
-export { createElement, memo, useEffect, useLayoutEffect, useRef, useState } from "react";
+export {
+  createContext,
+  createElement,
+  memo,
+  useCallback,
+  useContext,
+  useEffect,
+  useLayoutEffect,
+  useMemo,
+  useRef,
+  useState,
+  useSyncExternalStore,
+} from "react";
 export { createRoot } from "react-dom/client";

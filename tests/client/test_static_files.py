@@ -29,13 +29,14 @@ def test_the_committed_files_are_what_the_sources_make(node: Node, tmp_path: Pat
         assert made == committed, f"{name} is not what js/src makes: cd js && npm ci && npm run static"
 
 
-def test_the_examples_react_is_what_the_sources_and_the_lock_file_make(node: Node, tmp_path: Path) -> None:
+def test_what_the_page_on_react_imports_is_what_the_sources_make(node: Node, tmp_path: Path) -> None:
     node("example.mjs", str(tmp_path))
     for made in tmp_path.iterdir():
         assert made.read_bytes() == (VENDOR / made.name).read_bytes(), (
             f"{made.name} is not what js/example.mjs makes: cd js && npm ci && npm run static"
         )
     assert "@license React" in (VENDOR / "react.js").read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hooks.js", "react.LICENSE", "react.js"]
     assert "MIT License" in (VENDOR / "react.LICENSE").read_text()
 
 

@@ -9,15 +9,12 @@ import {
   createElement as h,
   createRoot,
   memo,
-  UpdatePipelineProvider,
-  useAgent,
-  useChannel,
   useEffect,
   useLayoutEffect,
   useRef,
   useState,
-  useUpdatePipeline,
 } from "../vendor/react.js";
+import { UpdatePipelineProvider, useAgent, useChannel, useUpdatePipeline } from "../vendor/hooks.js";
 
 /** What a card may look at. Functions that stay the same: one made anew with each render would be asked again. */
 const LOOKS = {
