@@ -10,11 +10,10 @@ Counted is the payload of each message and its WebSocket header (RFC 6455, secti
 it. Not counted are the handshake and what TCP and TLS add. With `--deflate` each message down is also counted as
 permessage-deflate would send it (RFC 7692, context kept), which costs a server the work once for each client.
 
-Each recorded change is played as three kinds of state:
+Each recorded change is played as two kinds of state:
 
     as recorded       what `plugins.sources.movement_state` makes of it
     villa             what the example's browsers show: a nested state of 2 to 4 KB, as the founding application had
-    villa, divided    the same, with what changes at each step in fields of its own
 """
 
 from __future__ import annotations
@@ -112,21 +111,9 @@ def villa_states(recording: Recording) -> Iterator[Step]:
         yield step.step, [(agent_id, adapter.get_agent_for_frontend(agent_id) or {}) for agent_id in moved]
 
 
-def divided_states(recording: Recording) -> Iterator[Step]:
-    """The villa's states with the place and the step's number out of what holds what seldom changes."""
-    for number, states in villa_states(recording):
-        for _, state in states:
-            position = state["position"]
-            state["position"] = {name: position.pop(name) for name in ("x", "y", "tile")}
-            state["whereabouts"] = position
-            state["recorded_step"] = state["attributes"].pop("recorded_step")
-        yield number, states
-
-
 KINDS: dict[str, Callable[[Recording], Iterator[Step]]] = {
     "as recorded": recorded_states,
     "villa": villa_states,
-    "villa, divided": divided_states,
 }
 
 

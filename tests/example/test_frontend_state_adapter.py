@@ -26,6 +26,7 @@ SECTIONS = {
     "skills",
     "personality",
     "position",
+    "whereabouts",
     "emotions",
     "relationships",
     "dialogue",
@@ -56,7 +57,7 @@ def test_every_state_has_every_section_and_the_two_names_of_the_browser(
     assert state is not None
     assert state.keys() == SECTIONS
     assert (state["current_location"], state["current_action"]) == ("pool", "swimming")
-    assert state["position"]["place_label"] == "the pool"
+    assert state["whereabouts"]["place_label"] == "the pool"
     assert state["identity"]["first_name"] == "Amara"
 
 
@@ -110,7 +111,7 @@ def test_a_place_nobody_built_has_a_label_and_always_the_same_point(adapter: Fro
     assert one is not None
     assert two is not None
     assert one["position"] == two["position"]
-    assert one["position"]["place_label"] == "wine cellar"
+    assert one["whereabouts"]["place_label"] == "wine cellar"
     assert 0 <= one["position"]["x"] <= 100
 
 
@@ -211,4 +212,6 @@ def test_law_whatever_json_is_put_into_an_agent_comes_out_as_json_and_is_all_the
         places = [state.get(shown), state["attributes"].get(key)]
         if key == "personality_traits":
             places.append(state["personality"]["traits"])
+        if key == "position":
+            places.append({**state["whereabouts"], **state["position"]})
         assert any(is_inside(value, place) for place in places), (key, value, places)

@@ -36,9 +36,9 @@ def test_an_unknown_agent_is_registered_as_a_guest_and_placed_in_proportion(
     assert state["name"] == "Isabella Rodriguez"
     assert (state["current_location"], state["current_action"]) == ("Hobbs Cafe", "painting")
     assert (state["position"]["x"], state["position"]["y"]) == (50.0, 50.0)
-    assert state["position"]["inside"] == "cafe, counter"
+    assert state["whereabouts"]["inside"] == "cafe, counter"
     assert state["identity"]["guest"] is True
-    assert state["attributes"] == {"recorded_step": 7, "emoji": "x"}
+    assert state["attributes"] == {"emoji": "x"}
 
 
 def test_a_second_step_moves_the_same_guest(book: GuestBook, manager: UnifiedAgentManager) -> None:

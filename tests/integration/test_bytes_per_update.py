@@ -37,7 +37,7 @@ def told() -> dict[str, list[float]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("place", range(3), ids=["as recorded", "villa", "villa, divided"])
+@pytest.mark.parametrize("place", range(2), ids=["as recorded", "villa"])
 def test_the_page_tells_the_ratios_that_are_measured(benchmark: Any, place: int) -> None:
     path = benchmark.default_recording()
     if not path.exists():

@@ -135,6 +135,7 @@ def shape_for_frontend(state: Mapping[str, Any]) -> FrontendState:
     first, _, last = name.partition(" ")
     traits = {**personality.NEUTRAL_TRAITS, **_section(state, "personality_traits")}
     location = state["location"]
+    place = {**_place_of(state["agent_id"], location), **_section(state, "position")}
     return {
         "agent_id": state["agent_id"],
         "name": name,
@@ -144,7 +145,9 @@ def shape_for_frontend(state: Mapping[str, Any]) -> FrontendState:
         "role": {**_ROLE, **_section(state, "role")},
         "skills": {**personality.skills_of(traits), **_section(state, "skills")},
         "personality": {"traits": traits, "summary": personality.summary_of(traits)},
-        "position": {**_position_of(state["agent_id"], location), **_section(state, "position")},
+        # A field is sent whole: what changes with each step is kept apart from what seldom does.
+        "position": {"x": place.pop("x"), "y": place.pop("y")},
+        "whereabouts": place,
         "emotions": {**personality.resting_emotions(traits), **_section(state, "emotions")},
         "relationships": _section(state, "relationships"),
         "dialogue": {**_DIALOGUE, **_section(state, "dialogue")},
@@ -211,7 +214,7 @@ def _memory_of(first_name: str) -> dict[str, Any]:
     }
 
 
-def _position_of(agent_id: str, location: Any) -> dict[str, Any]:
+def _place_of(agent_id: str, location: Any) -> dict[str, Any]:
     x, y = grounds.standing_point(agent_id, str(location))
     return {
         "x": x,

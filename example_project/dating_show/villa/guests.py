@@ -86,7 +86,7 @@ class GuestBook:
             BadStep: the shape is another, or too many guests; nothing of the step was applied.
         """
         try:
-            number = msgspec.convert(step, Annotated[int, msgspec.Meta(ge=0)])
+            msgspec.convert(step, Annotated[int, msgspec.Meta(ge=0)])
             moved = msgspec.convert(movements, dict[Name, Movement])
         except msgspec.ValidationError as error:
             raise BadStep(str(error)) from error
@@ -96,7 +96,7 @@ class GuestBook:
             happenings: list[Happening] = []
             for name, movement in moved.items():
                 agent_id = self._guests.get(name) or self._welcome(name)
-                self.manager.update_agent_state(agent_id, _state_of(number, movement))
+                self.manager.update_agent_state(agent_id, _state_of(movement))
             for name, movement in moved.items():
                 happenings += self._new_lines(name, movement.chat or [])
             return happenings
@@ -165,18 +165,16 @@ class GuestBook:
 _COLOURS = ("#7a6c9d", "#557f8f", "#9d7a5b", "#6d8a5f", "#a06b7c", "#5f7fae")
 
 
-def _state_of(step: int, movement: Movement) -> dict[str, Any]:
+def _state_of(movement: Movement) -> dict[str, Any]:
     x, y = movement.position.x, movement.position.y
     place = movement.place
     return {
-        "recorded_step": step,
         "emoji": movement.emoji,
         "location": place.sector or "outdoors",
         "activity": movement.activity or "walking",
         "position": {
             "x": round(min(100.0, max(0.0, 100 * x / MAP_TILES[0])), 1),
             "y": round(min(100.0, max(0.0, 100 * y / MAP_TILES[1])), 1),
-            "tile": [x, y],
             "place_label": place.sector or "outdoors",
             "inside": ", ".join(filter(None, (place.arena, place.object))),
         },

@@ -79,7 +79,7 @@ export class Panel {
     this.#face.setMood(emotions.valence ?? 0, emotions.energy ?? 0.6);
     write("who-name", state.name);
     write("who-line", [identity.age, identity.occupation, identity.hometown].filter(Boolean).join(" · "));
-    write("who-place", capital(state.position?.place_label ?? state.current_location ?? ""));
+    write("who-place", capital(state.whereabouts?.place_label ?? state.current_location ?? ""));
     write("who-action", state.current_action);
     const line = state.dialogue?.line;
     this.part("who-says").hidden = typeof line !== "string";

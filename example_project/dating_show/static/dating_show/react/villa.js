@@ -19,13 +19,13 @@ import { UpdatePipelineProvider, useAgent, useChannel, useUpdatePipeline } from 
 /** What a card may look at. Functions that stay the same: one made anew with each render would be asked again. */
 const LOOKS = {
   mood: (agent) => ({ identity: agent?.identity, says: agent?.emotions?.mood }),
-  place: (agent) => ({ identity: agent?.identity, says: agent?.position?.place_label }),
+  place: (agent) => ({ identity: agent?.identity, says: agent?.whereabouts?.place_label }),
   doing: (agent) => ({ identity: agent?.identity, says: agent?.current_action }),
   everything: (agent) => agent,
 };
 const CALLS = {
   mood: "useAgent(id, (agent) => agent?.emotions?.mood)",
-  place: "useAgent(id, (agent) => agent?.position?.place_label)",
+  place: "useAgent(id, (agent) => agent?.whereabouts?.place_label)",
   doing: "useAgent(id, (agent) => agent?.current_action)",
   everything: "useAgent(id)",
 };
