@@ -23,6 +23,7 @@ from bisect import bisect_right
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from weakref import WeakSet
 
 import msgspec
 
@@ -31,6 +32,7 @@ from .codec import join_fields, split_object
 from .config import StoreConfig
 from .messages import FULL_STATE, UpdatePriority
 from .publication import Change, Publication, UpdateKind
+from .reader import Reader
 
 _APPLIED_IDS = 1024
 
@@ -156,6 +158,8 @@ class ChannelStore:
         self.agents: OrderedDict[str, AgentState] = OrderedDict()
         self.removed: OrderedDict[str, int] = OrderedDict()  # in order of removal; outlives a return
         self._removed_at: dict[str, float] = {}  # the Unix time of each of those
+        self._removed_created: dict[str, int] = {}  # and when the first that it stands for was created
+        self.readers: WeakSet[Reader] = WeakSet()  # who is told which tombstones are dropped
         # In order of creation, with holes where an agent was removed: what a scan in parts walks along.
         self._created: list[int] = []
         self._created_agents: list[AgentState | None] = []
@@ -262,12 +266,15 @@ class ChannelStore:
         self.removed[agent_id] = offset
         self.removed.move_to_end(agent_id)
         self._removed_at[agent_id] = timestamp
+        self._removed_created[agent_id] = min(
+            agent.created, self._removed_created.get(agent_id, agent.created)
+        )
         if self.tombstones + len(self.removed) > self.config.max_tombstones:
             self.compact(offset)
         return True
 
     def compact(self, head: int) -> None:
-        """Drops the older half of the tombstones and raises the floor to the last one dropped."""
+        """Drops the older half of the tombstones and raises the floor to the last one dropped; tells the readers."""
         stones = sorted(
             [offset for agent in self.agents.values() if agent.unset for offset in agent.unset.values()]
             + list(self.removed.values())
@@ -275,11 +282,20 @@ class ChannelStore:
         if not stones:
             return
         floor = stones[len(stones) // 2]
+        dropped: list[tuple[int, str]] = []
         for agent in self.agents.values():
             if agent.unset:
-                agent.unset = {key: offset for key, offset in agent.unset.items() if offset > floor} or None
+                kept = {key: offset for key, offset in agent.unset.items() if offset > floor}
+                if len(kept) < len(agent.unset):
+                    dropped.append((agent.created, agent.agent_id))
+                    agent.unset = kept or None
         while self.removed and next(iter(self.removed.values())) <= floor:
-            del self._removed_at[self.removed.popitem(last=False)[0]]
+            agent_id = self.removed.popitem(last=False)[0]
+            del self._removed_at[agent_id]
+            dropped.append((self._removed_created.pop(agent_id), agent_id))
+        dropped.sort()
+        for reader in self.readers:
+            reader.forget(dropped)
         self.tombstones = sum(len(agent.unset) for agent in self.agents.values() if agent.unset)
         self.floor = max(self.floor, floor)
 
@@ -368,14 +384,15 @@ class ChannelStore:
         """Those of `removals_since` that are not back."""
         return [removal for removal in self.removals_since(position) if removal[0] not in self.agents]
 
-    def urgent_since(self, position: int) -> list[str]:
-        """Agents with CRITICAL changes above `position`, each once, in order; of the latest `URGENT_KEPT` changes."""
-        found: dict[str, None] = {}
-        for offset, agent_id in reversed(self._urgent):
-            if offset <= position:
+    def urgent_since(self, position: int) -> list[tuple[int, str]]:
+        """CRITICAL changes above `position`, each with its agent, in order; of the latest `URGENT_KEPT` ones."""
+        found: list[tuple[int, str]] = []
+        for change in reversed(self._urgent):
+            if change[0] <= position:
                 break
-            found[agent_id] = None
-        return list(reversed(found))
+            found.append(change)
+        found.reverse()
+        return found
 
     def scan(self, cursor: int, limit: int) -> Iterator[AgentState]:
         """Agents in order of creation, created above `cursor` and up to `limit`: each once, whatever changes."""

@@ -8,19 +8,21 @@ target, the head; sends every agent changed up to it, as it is now, in parts tha
 to it, in one order across channels, and with them the positions.
 
 Law C3 (urgent): between parts, agents touched by CRITICAL go first, with all their changes and events since the
-client's position.
+client's position, in parts as large as any other, which take turns with them.
+
+Law C8 (progress): a pass ends after a number of frames that its start bounds, whatever comes and goes meanwhile, and
+no compaction begins it anew: its readers are told which tombstones are dropped. Where compaction went past the position
+at which it ended, another pass goes on from there.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from .store import AgentState, ChannelStore, Event
 from .sync_frames import FrameBuilder, SyncFrame
 from .sync_live import MAX_LISTED_AGENTS, Positions, SyncLive, SyncRenderer, in_order
+from .sync_pass import Overtaking, Pass, Told, Turn
 from .view import View
 
 #: A part is closed at about so many characters; one agent or event is never split.
@@ -28,46 +30,6 @@ PART_CHARS = 32 * 1024
 
 #: A part is closed, however little is in it, when so many agents were looked at: a projection may show nothing of them.
 MAX_LOOKED_AT_AGENTS = 256
-
-
-@dataclass(slots=True)
-class Turn:
-    """One view in a pass."""
-
-    view: View
-    since: int  # parts tell what changed above it
-    is_snapshot: bool  # from nothing: all state, no events
-    is_owed: bool  # it ends with a frame that moves the position, if only to say that nothing is left
-    event_count: int = 0  # how many events the channel ever had at the pass's target: the ring forgets
-    reset_told: bool = False
-    removals_told: bool = False
-    has_parts: bool = False
-    is_done: bool = False  # its position has reached the target
-    cursor: int = 0  # the creation offset of the agent sent last
-    limit: int = 0  # agents created up to here have a turn: those that were there when removals were told
-    few: list[AgentState] | None = None  # agents still to be told, last first, where they are few
-
-
-class Told(NamedTuple):
-    """A frame of a pass, whose it is, and whether the view is up to date with it."""
-
-    frame: SyncFrame
-    place: int
-    is_last: bool
-
-
-@dataclass(slots=True)
-class Pass:
-    """One way through the store, up to `target`. Everything in it is bounded by the number of views."""
-
-    target: int
-    turns: list[Turn]
-    index: int = 0  # whose states are being sent; past the last: events
-    urgent: int = 0  # CRITICAL changes up to here were sent, or belong to the pass
-    may_overtake: bool = False  # urgent parts and others take turns, so that both get on
-    late_told: bool = False
-    is_news: bool = True  # nothing of it is told twice
-    pending: deque[Told] = field(default_factory=deque)
 
 
 class SyncSession:
@@ -137,20 +99,35 @@ class SyncSession:
             return [Turn(v, at, False, False) for v, at in zip(self.views, self.positions, strict=True)]
         turns = []
         for turn, at in zip(self.catch_up.turns, self.positions, strict=True):
-            is_snapshot = turn.is_snapshot and not turn.is_done
-            turns.append(Turn(turn.view, 0 if is_snapshot else at, is_snapshot, not turn.is_done))
+            if turn.is_snapshot and not turn.is_done:
+                turns.append(Turn(turn.view, 0, True, True))
+            else:
+                turns.append(Turn(turn.view, at, False, not turn.is_done or turn.is_open, turn.reader))
         return turns
 
     def _begin(self, turns: Iterable[Turn]) -> None:
         ordered = sorted(turns, key=lambda turn: turn.view.channel)
+        head = self.store.head
+        for turn in ordered:
+            if turn.since < self.store.channel(turn.view.channel).floor and not turn.reader.is_attached:
+                # Tombstones that this position needs are gone: the view starts afresh.
+                turn.since, turn.is_snapshot, turn.is_owed = 0, True, True
+            self._channel(turn)
         self.views = tuple(turn.view for turn in ordered)
         self.positions = tuple(turn.since for turn in ordered)
-        head = self.store.head
         if self.catch_up is not None:
             self.told_until = head
         for turn in ordered:
             turn.event_count = turn.view.event_count(self.store.channel(turn.view.channel))
         self.catch_up = Pass(head, ordered, urgent=head, is_news=self.position >= self.told_until)
+
+    def _channel(self, turn: Turn) -> ChannelStore:
+        """The channel of a turn, about to be read: from now on its reader hears of tombstones that are dropped."""
+        channel = self.store.channel(turn.view.channel)
+        channel.readers.add(turn.reader)
+        turn.reader.is_attached = True
+        turn.reader.reach = self.store.head
+        return channel
 
     # telling
 
@@ -196,15 +173,16 @@ class SyncSession:
             self._gather_urgent(catch_up)
         while not catch_up.pending and catch_up.index < len(catch_up.turns):
             self._tell_states(catch_up, catch_up.index)
-        if not catch_up.pending and not catch_up.late_told:
-            self._gather_late(catch_up)
-        if catch_up is not self.catch_up:  # it had to begin again
-            return self.next_frame()
+        if not catch_up.pending:
+            self._tell_late(catch_up)
         if not catch_up.pending:
             self._tell_events(catch_up)
         if not catch_up.pending:
             self.position = catch_up.target
             self.told_until = self.store.head
+            if any(self.store.channel(view.channel).floor > catch_up.target for view in self.views):
+                self.fall_behind()  # its readers know what nobody can be told from this position any more
+                return self.next_frame()
             self.catch_up = None
             return None
         frame, place, is_last = catch_up.pending.popleft()
@@ -220,11 +198,7 @@ class SyncSession:
     def _tell_states(self, catch_up: Pass, place: int) -> None:
         """Makes one part of a view's states, or ends its states."""
         turn = catch_up.turns[place]
-        channel = self.store.channel(turn.view.channel)
-        if turn.since < channel.floor and not turn.is_snapshot:
-            # Tombstones that this position needs are gone: the view starts afresh.
-            catch_up.turns[place] = turn = Turn(turn.view, 0, True, True, turn.event_count)
-            self.positions = (*self.positions[:place], 0, *self.positions[place + 1 :])
+        channel = self._channel(turn)
         builder = FrameBuilder(turn.view)
         if not turn.removals_told:
             turn.removals_told = True
@@ -236,13 +210,25 @@ class SyncSession:
                 few = channel.agents_changed_since(turn.since, MAX_LISTED_AGENTS)
                 turn.few = None if few is None else few[::-1]
         for looked_at, agent in enumerate(self._rest(turn, channel), 1):
-            if agent.changed > turn.since:
-                if self._is_told_anew(turn, channel, agent.agent_id, catch_up.target):
+            if agent.agent_id in turn.reader.lost:
+                self._anew(turn, channel, agent.agent_id, builder)
+            elif agent.changed > turn.since:
+                # In a snapshot the client may know some of it from an urgent part.
+                known = catch_up.target if turn.is_snapshot else turn.since
+                if channel.removed.get(agent.agent_id, 0) > known:
                     builder.remove((agent.agent_id,))
                 builder.change(agent, turn.since)
             if builder.size > PART_CHARS or looked_at >= MAX_LOOKED_AT_AGENTS:
                 self._part(catch_up, place, builder)
                 return
+        if turn.anew is None:
+            turn.anew = list(turn.reader.lost)
+        if turn.anew:
+            if builder.is_empty:
+                self._tell_anew(catch_up, place)
+            else:
+                self._part(catch_up, place, builder)
+            return
         catch_up.index += 1
         at, to = self.positions[place], self._end(place, catch_up.target, channel)
         if turn.is_snapshot or not turn.view.events_between(channel, at, to):
@@ -260,17 +246,6 @@ class SyncSession:
                 self._part(catch_up, place, builder)
         elif not builder.is_empty:
             self._part(catch_up, place, builder)
-
-    @staticmethod
-    def _is_told_anew(turn: Turn, channel: ChannelStore, agent_id: str, target: int) -> bool:
-        """Whether what the client may know of an agent has to go before the agent is told, whole.
-
-        In a snapshot it may know some from an urgent part: what changed above the target, of which tombstones may be
-        gone.
-        """
-        if turn.is_snapshot and channel.floor > target:
-            return True
-        return channel.removed.get(agent_id, 0) > (target if turn.is_snapshot else turn.since)
 
     def _is_alone(self, catch_up: Pass, turn: Turn) -> bool:
         """Whether no other view has anything to tell in this pass."""
@@ -294,63 +269,122 @@ class SyncSession:
             turn.cursor = agent.created
             yield agent
 
-    def _gather_late(self, catch_up: Pass) -> None:
-        """Agents removed while states were being sent, and so perhaps passed by: told before any event."""
-        catch_up.late_told = True
+    def _tell_anew(self, catch_up: Pass, place: int) -> None:
+        """Makes a part of agents that are told whole, or as gone, since nothing else tells what left them."""
+        turn = catch_up.turns[place]
+        channel = self._channel(turn)
+        builder = FrameBuilder(turn.view)
+        while turn.anew and (builder.is_empty or builder.size <= PART_CHARS):
+            self._anew(turn, channel, turn.anew.pop(), builder)
+        self._part(catch_up, place, builder)
+
+    @staticmethod
+    def _anew(turn: Turn, channel: ChannelStore, agent_id: str, builder: FrameBuilder) -> None:
+        """An agent whole, whatever the client knows of it, or as gone."""
+        turn.reader.lost.pop(agent_id, None)
+        builder.remove((agent_id,))
+        if (agent := channel.agents.get(agent_id)) is not None:
+            builder.change(agent, 0)
+
+    def _tell_late(self, catch_up: Pass) -> None:
+        """Agents removed while states were being sent, and so perhaps passed by: told before any event, in parts."""
         turns = catch_up.turns
-        if all(turn.is_done for turn in turns):
-            return
+        if not catch_up.late_told:
+            catch_up.late_told = True
+            if all(turn.is_done for turn in turns):
+                return  # there is no event to come
+            for turn in turns:
+                late = dict.fromkeys(self.store.channel(turn.view.channel).removed_since(catch_up.target))
+                turn.anew = list(late | turn.reader.lost)[::-1]
         for place, turn in enumerate(turns):
-            channel = self.store.channel(turn.view.channel)
-            if channel.floor > catch_up.target:
-                turn.is_snapshot, turn.is_done = True, False
-                self.fall_behind()
+            if turn.anew:
+                self._tell_anew(catch_up, place)
                 return
-            late = channel.removed_since(catch_up.target)
-            if late:
-                builder = FrameBuilder(turn.view)
-                builder.remove(late)
-                for agent_id in late:
-                    if (back := channel.agents.get(agent_id)) is not None:
-                        builder.change(back, catch_up.target)
-                self._part(catch_up, place, builder)
+
+    # what overtakes
 
     def _gather_urgent(self, catch_up: Pass) -> None:
         """Agents that a CRITICAL change touched since: their changes and events, before their turn (Law C3)."""
-        wanted: dict[str, None] = {}
-        for turn in catch_up.turns:
-            for agent_id in self.store.channel(turn.view.channel).urgent_since(catch_up.urgent):
-                wanted[agent_id] = None
-        catch_up.urgent = self.store.head
-        builders: dict[int, FrameBuilder] = {}
-        recent: dict[int, list[Event]] = {}
-        for place, turn in enumerate(catch_up.turns if wanted else ()):
-            channel = self.store.channel(turn.view.channel)
-            at = self.positions[place]
-            before = catch_up.target if turn.is_snapshot else at
-            if before < channel.floor:
-                return  # removals are not known any more, and no event may come before one, in whatever view
-            builder = builders[place] = FrameBuilder(turn.view)
-            builder.remove([one for one in wanted if channel.removed.get(one, 0) > before])
-            for agent_id in wanted:
-                if (agent := channel.agents.get(agent_id)) is not None:
-                    builder.change(agent, at)
-            events = [
-                event
-                for event in turn.view.events_between(channel, before, self.store.head)
-                if event.agent_id in wanted
-            ]
-            if events:
-                recent[place] = events
-        if builders:
-            catch_up.is_news = False  # their agents had their turn, or have it yet: some is told twice
+        builders = {place: FrameBuilder(turn.view) for place, turn in enumerate(catch_up.turns)}
+        overtaking = catch_up.overtaking
+        if overtaking is None:
+            overtaking = self._next_urgent(catch_up, builders)
+            if overtaking is None:
+                return
+            catch_up.is_news = False  # its agents had their turn, or have it yet: some is told twice
+        recent = self._urgent_events(catch_up, overtaking)
         for place, builder in builders.items():
             if not builder.is_empty and (place not in recent or len(recent) > 1):
                 self._part(catch_up, place, builder, is_urgent=True)
+        catch_up.overtaking = None
+        began_at, size = overtaking.at, 0
         for place, events in in_order(recent):
+            builder = builders[place]
             for event in events:
-                builders[place].event(event)
-            self._part(catch_up, place, builders[place], is_urgent=True)
+                if size + builder.size > PART_CHARS and event.offset > overtaking.at > began_at:
+                    catch_up.overtaking = overtaking  # the rest in its next turn
+                    break
+                builder.event(event)
+                overtaking.at = event.offset
+            size += builder.size
+            if not builder.is_empty:
+                self._part(catch_up, place, builder, is_urgent=True)
+            if catch_up.overtaking is not None:
+                return
+
+    def _next_urgent(self, catch_up: Pass, builders: Mapping[int, FrameBuilder]) -> Overtaking | None:
+        """Some agents that became urgent, the first ones: as many as make a part, with what changed of them."""
+        channels = [self._channel(turn) for turn in catch_up.turns]
+        changes = {change for channel in channels for change in channel.urgent_since(catch_up.urgent)}
+        wanted: dict[str, None] = {}
+        for offset, agent_id in sorted(changes):
+            if agent_id not in wanted:
+                if sum(builder.size for builder in builders.values() if not builder.is_empty) > PART_CHARS:
+                    break
+                wanted[agent_id] = None
+                for place, turn in enumerate(catch_up.turns):
+                    self._tell_urgent(catch_up, place, turn, channels[place], agent_id, builders[place])
+            catch_up.urgent = offset
+        else:
+            catch_up.urgent = self.store.head
+        return Overtaking(frozenset(wanted), 0, self.store.head) if wanted else None
+
+    def _tell_urgent(
+        self,
+        catch_up: Pass,
+        place: int,
+        turn: Turn,
+        channel: ChannelStore,
+        agent_id: str,
+        builder: FrameBuilder,
+    ) -> None:
+        if agent_id in turn.reader.lost:
+            self._anew(turn, channel, agent_id, builder)
+            return
+        builder.remove(
+            [one for one in (agent_id,) if channel.removed.get(one, 0) > self._events_after(catch_up, place)]
+        )
+        if (agent := channel.agents.get(agent_id)) is not None:
+            builder.change(agent, self.positions[place])
+
+    def _events_after(self, catch_up: Pass, place: int) -> int:
+        """Where the events of a view begin that its client has not had: a snapshot has none."""
+        return catch_up.target if catch_up.turns[place].is_snapshot else self.positions[place]
+
+    def _urgent_events(self, catch_up: Pass, overtaking: Overtaking) -> dict[int, list[Event]]:
+        """By place the events that are still to overtake."""
+        recent: dict[int, list[Event]] = {}
+        for place, turn in enumerate(catch_up.turns):
+            after = max(overtaking.at, self._events_after(catch_up, place))
+            channel = self.store.channel(turn.view.channel)
+            events = [
+                event
+                for event in turn.view.events_between(channel, after, overtaking.until)
+                if event.agent_id in overtaking.agents
+            ]
+            if events:
+                recent[place] = events
+        return recent
 
     # events
 
@@ -360,7 +394,7 @@ class SyncSession:
         following = sorted(self._next_events(catch_up))
         if not following:
             for place, turn in enumerate(catch_up.turns):
-                if not turn.is_done:
+                if not turn.is_done or turn.is_open:
                     self._last(catch_up, place, FrameBuilder(turn.view))
             return
         at, place = following[0]
@@ -417,6 +451,7 @@ class SyncSession:
         turn = catch_up.turns[place]
         is_reset = turn.is_snapshot and not turn.reset_told and not turn.is_done
         turn.reset_told |= is_reset
+        turn.is_open = more
         channel = self.store.channel(turn.view.channel)
         frame = builder.build(
             self.store.epoch,

@@ -1,4 +1,4 @@
-"""Laws C1 to C4 and C6 of a sync connection, and Law S4 of its client: random schedules of writers.
+"""Laws C1 to C4, C6 and C8 of a sync connection, and Law S4 of its client: random schedules of writers.
 
 Each change gets a number of its own, so what a client shows of an agent can be looked up in that agent's history: it
 must be in there, and never before what was shown last, nor before what an event came after.
@@ -10,6 +10,7 @@ import json
 from typing import Any
 from unittest import mock
 
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -23,6 +24,7 @@ from django_update_pipeline.core.sync_live import SyncLive, SyncRenderer
 from django_update_pipeline.core.sync_session import SyncSession
 from django_update_pipeline.core.view import View
 from django_update_pipeline.testing.mirror import Mirror
+from tests.unit.core.test_sync_session import A, World
 
 REPLACE, MERGE, REMOVE, EVENT = UpdateKind.REPLACE, UpdateKind.MERGE, UpdateKind.REMOVE, UpdateKind.EVENT
 CHANNELS = ("a", "b")
@@ -356,3 +358,59 @@ class SyncMachine(RuleBasedStateMachine):
 
 
 TestSyncMachine = SyncMachine.TestCase
+
+
+CHURN = st.lists(
+    st.tuples(st.sampled_from(("guest", "come", "go", "field", "event")), st.sampled_from(AGENTS)),
+    min_size=4,
+    max_size=12,
+)
+
+
+@given(churn=CHURN, is_known=st.booleans(), priority=st.sampled_from((0, 2)))
+def test_a_pass_ends_and_the_next_goes_on_from_there(
+    churn: list[tuple[str, str]], is_known: bool, priority: int
+) -> None:
+    """Law C8: with more tombstones made between any two frames than are kept, for as long as it goes."""
+    with mock.patch.object(sync_session, "PART_CHARS", 330):
+        world = World(max_tombstones=3)
+        for agent_id in AGENTS:
+            world.set(agent_id, f=1, g=1)
+        viewer = world.viewer(A)
+        if is_known:
+            viewer.settle()
+            viewer.frames = []
+            viewer.session.fall_behind()
+        number = 0
+        mirror = viewer.mirrors[A]
+        for _ in range(4):
+            catch_up = viewer.session.catch_up
+            assert catch_up is not None
+            target = catch_up.target
+            events = len(world.store.channel("a").events_between(mirror.position, target))
+            for _ in range(4 * len(AGENTS) + 2 * events + 4):
+                if viewer.session.catch_up is not catch_up:
+                    break
+                if viewer.step() is None:
+                    viewer.session.fall_behind()
+                for kind, agent_id in churn * 2:
+                    number += 1
+                    if kind == "guest":
+                        world.set(f"guest{number}", n=1)
+                        world.remove(f"guest{number}")
+                    elif kind == "come":
+                        world.set(agent_id, "a", UpdatePriority(priority), f=number)
+                    elif kind == "go":
+                        world.remove(agent_id)
+                    elif kind == "field":
+                        world.set(agent_id, g=number, h=number)
+                        world.unset(agent_id, "g")
+                    else:
+                        world.say(agent_id, "a", UpdatePriority(priority))
+            else:
+                raise AssertionError(f"the pass up to {target} does not end")
+        while viewer.session.catch_up is not None:
+            viewer.step()
+        assert sum(1 for frame in viewer.frames if frame.get("reset")) == (not is_known)
+        viewer.settle()
+        assert mirror.agents == {one: json.loads(text) for one, text in world.store.states("a").items()}

@@ -114,8 +114,8 @@ BUGS = (
     ),
     Bug(
         "urgent parts tell what changed of an agent, not that it was removed",
-        "core.sync_session:SyncSession._gather_urgent",
-        "if channel.removed.get(one, 0) > before",
+        "core.sync_session:SyncSession._tell_urgent",
+        "if channel.removed.get(one, 0) > self._events_after(catch_up, place)",
         "if channel.removed.get(one, 0) > self.store.head",
     ),
     Bug(

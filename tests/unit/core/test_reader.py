@@ -1,0 +1,15 @@
+"""What a pass is told of tombstones that are dropped."""
+
+from __future__ import annotations
+
+from django_update_pipeline.core.reader import Reader
+
+
+def test_a_reader_hears_of_the_agents_that_its_client_may_know() -> None:
+    reader = Reader()
+    assert not reader.is_attached
+    reader.reach = 5
+    reader.forget([(1, "a"), (5, "e"), (6, "f")])
+    reader.forget([(2, "b"), (5, "e")])
+    reader.forget([(7, "g")])
+    assert list(reader.lost) == ["a", "e", "b"]
