@@ -100,6 +100,7 @@ class Viewer:
 class SyncViewer(Viewer):
     def __init__(self, headers: Any, fields: list[str] | None = None, since: Any = None) -> None:
         self.socket = AsgiSocket(plain_door(), headers=headers, subprotocols=[SUBPROTOCOL])
+        self.acknowledged = 0
         self.asked = {"type": "subscribe", "channels": ["map"]}
         if fields is not None:
             self.asked["fields"] = {"map": fields}
@@ -122,7 +123,16 @@ class SyncViewer(Viewer):
         return str(self.socket.sent)
 
     async def until(self, condition: Any) -> None:
-        await self.socket.until(condition)
+        """Waits, and acknowledges what comes meanwhile."""
+
+        def holds() -> Any:
+            asking = [one for one in self.frames if one.get("ack")]
+            for frame in asking[self.acknowledged :]:
+                self.socket.say({"type": "ack", "channel": frame["channel"], "offset": frame["to"]})
+            self.acknowledged = len(asking)
+            return condition()
+
+        await self.socket.until(holds)
 
     async def close(self) -> None:
         await self.socket.disconnect()
