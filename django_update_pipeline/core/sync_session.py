@@ -170,7 +170,8 @@ class SyncSession:
         assert catch_up is not None
         if not catch_up.pending and catch_up.may_overtake:
             catch_up.may_overtake = False
-            self._gather_urgent(catch_up)
+            if not all(turn.is_done for turn in catch_up.turns):  # else there is nothing left to overtake
+                self._gather_urgent(catch_up)
         while not catch_up.pending and catch_up.index < len(catch_up.turns):
             self._tell_states(catch_up, catch_up.index)
         if not catch_up.pending:
