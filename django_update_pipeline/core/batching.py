@@ -62,7 +62,7 @@ class BatchingPolicy(Protocol):
     def flushed(self, classes: Iterable[UpdatePriority], now: float) -> None:
         """A flush that began at `now` took updates of these classes and left nothing ready behind."""
 
-    def measured(self, size: int, duration_s: float, is_behind: bool = False) -> None:
+    def measured(self, size: int, duration_s: float, is_behind: bool) -> None:
         """A batch of `size` updates took so long until the last ready connection had been handed it."""
 
 

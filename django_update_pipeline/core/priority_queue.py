@@ -54,10 +54,6 @@ class Chain:
         self.state: UpdateMessage | None = None  # the waiting state update
         self.others: dict[Channels, UpdateMessage] | None = None  # those for other sets of channels
 
-    def __lt__(self, other: Chain) -> bool:
-        """A chain's stale and valid places may tie in a heap; either may come first."""
-        return False
-
     def waiting_state(self, channels: Channels) -> UpdateMessage | None:
         """The waiting state update for these channels, if any."""
         state = self.state
@@ -279,7 +275,7 @@ class PriorityQueue:
         With `critical_only` those that are CRITICAL, or promoted to it, and nothing else.
         """
         batch: list[UpdateMessage] = []
-        touched: dict[Chain, None] = {}
+        touched: set[Chain] = set()
         while len(batch) < limit:
             chain = self._next_of((self._critical,)) if critical_only else self._next_chain()
             if chain is None:
@@ -287,11 +283,9 @@ class PriorityQueue:
             update = chain.updates.popleft()
             self._left(chain, update)
             batch.append(update)
-            touched[chain] = None
+            touched.add(chain)
             if chain.updates:
                 self._enter(chain)
-            else:
-                chain.entry = None
         for chain in touched:
             chain.held = True
             chain.entry = None
@@ -431,7 +425,7 @@ class PriorityQueue:
     def wake_up(self, now: float) -> bool:
         """Ends the back-offs that are due. True: something can be taken now."""
         woken = False
-        for chain in self._backing_off.pop_due(now) if len(self._backing_off) else ():
+        for chain in self._backing_off.pop_due(now):
             chain.is_backing_off = False
             if chain.held:
                 continue
@@ -439,29 +433,27 @@ class PriorityQueue:
                 self._enter(chain)
                 woken = True
             else:
-                self.chains.pop(chain.agent_id, None)
+                del self.chains[chain.agent_id]
         return woken
 
     def next_wake_up(self) -> float | None:
         """When the next back-off ends, in monotonic seconds."""
-        return self._backing_off.next_due() if len(self._backing_off) else None
+        return self._backing_off.next_due()
 
     # giving up what waits
 
     def drop_oldest_event(self) -> UpdateMessage | None:
         """Takes the oldest waiting event out, dead-lettered; the caller keeps it and says why."""
-        while self._events:
-            update = self._events.popleft()
-            if update.seq < 0:
-                continue
-            chain = self.chains[update.agent_id]
-            was_head = chain.updates[0] is update
-            chain.updates.remove(update)
-            self._left(chain, update)
-            self.account.add(update.priority, DEAD_LETTERED)
-            self._after_removal(chain, was_head)
-            return update
-        return None
+        if not self._events:
+            return None
+        update = self._events.popleft()  # it waits: those at the front that were taken are passed by `_left`
+        chain = self.chains[update.agent_id]
+        was_head = chain.updates[0] is update
+        chain.updates.remove(update)
+        self._left(chain, update)
+        self.account.add(update.priority, DEAD_LETTERED)
+        self._after_removal(chain, was_head)
+        return update
 
     def clear(self, priority: UpdatePriority | None = None) -> list[UpdateMessage]:
         """Clears what waits (of one priority, or all): counted as cleared. What is out in a batch stays."""

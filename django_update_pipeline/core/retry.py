@@ -145,7 +145,7 @@ class RetryQueue(Generic[_Item]):
             raise ValueError(f"due_s is {due_s!r}; it must be finite monotonic seconds")
         seq = self._next_seq
         if key is None:
-            key = ("seq", seq)
+            key = object()  # equal to no caller's
         if key in self._entries:
             raise ValueError(f"key {key!r} already waits; discard it first")
         self._next_seq = seq + 1

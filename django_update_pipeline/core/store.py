@@ -243,7 +243,7 @@ class ChannelStore:
         else:
             self.agents.move_to_end(agent_id)
         if self.tombstones + len(self.removed) > self.config.max_tombstones:
-            self.compact(offset)
+            self.compact()
         return True
 
     def _grew(self, size: int) -> None:
@@ -270,10 +270,10 @@ class ChannelStore:
             agent.created, self._removed_created.get(agent_id, agent.created)
         )
         if self.tombstones + len(self.removed) > self.config.max_tombstones:
-            self.compact(offset)
+            self.compact()
         return True
 
-    def compact(self, head: int) -> None:
+    def compact(self) -> None:
         """Drops the older half of the tombstones and raises the floor to the last one dropped; tells the readers."""
         stones = sorted(
             [offset for agent in self.agents.values() if agent.unset for offset in agent.unset.values()]
@@ -406,9 +406,7 @@ class ChannelStore:
     def events_between(self, position: int, to: int) -> list[Event]:
         """The ring's events above `position` and up to `to`, in order."""
         offsets = self._event_offsets
-        first = bisect_right(offsets, position, self._first)
-        last = len(offsets) if not offsets or offsets[-1] <= to else bisect_right(offsets, to, first)
-        return self._events[first:last]
+        return self._events[bisect_right(offsets, position, self._first) : bisect_right(offsets, to)]
 
     def next_event(self, position: int) -> Event | None:
         """The first event of the ring above `position`."""

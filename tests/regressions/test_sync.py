@@ -45,7 +45,7 @@ def test_no_urgent_event_comes_before_a_removal_that_was_compacted_away() -> Non
     viewer.step()
     assert "x" in viewer.shown()
     world.remove("x")
-    world.store.channels["a"].compact(world.store.head)
+    world.store.channels["a"].compact()
     world.say("x", priority=CRITICAL)
     while viewer.step() is not None:
         assert not viewer.said() or "x" not in viewer.shown()
@@ -90,7 +90,7 @@ def test_what_an_urgent_part_told_of_an_agent_is_not_left_over_in_a_snapshot(is_
         world.set("x", "b", mood=1)
     else:
         world.unset("x", "place", channels="b")
-        world.store.channels["b"].compact(world.store.head)
+        world.store.channels["b"].compact()
     told = []
     while (frame := viewer.step()) is not None:
         if "x" in frame.get("agents", {}):

@@ -381,7 +381,7 @@ class World:
             self._withdraw(viewer)
         elif what == "compact":
             for channel in pipeline.store.channels.values():
-                channel.compact(pipeline.store.head)
+                channel.compact()
         elif what == "fail":
             self.transport.fail(random.randint(1, 4))
         elif what == "lose":

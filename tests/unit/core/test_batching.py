@@ -401,6 +401,84 @@ def test_a_measure_of_no_time_at_all_is_one():
     assert policy.limit() == 30
     policy.measured(5, 0.020)
     assert policy.limit() < 30
+    policy.measured(5, 0.0)
+    assert policy.limit() == 30
+
+
+# what the fit takes for a cost, and what for chance
+
+
+def after(*course, times=60):
+    """A policy that has measured these sizes and milliseconds, over and over."""
+    policy = AdaptiveBatching(BatchingConfig(max_batch_size=1000, target_flush_ms=10.0))
+    for size, duration_ms in course * times:
+        policy.measured(size, duration_ms / 1000)
+    return policy
+
+
+def test_sizes_that_hardly_differ_say_nothing_about_the_cost_of_one_more() -> None:
+    """Where 101 updates took longer than 100 by chance: a fit would take it for a millisecond each, and stay there."""
+    assert after((100, 9.0), (101, 10.0)).limit() == 152, "a step, to learn of another size"
+    by_chance_less = after((100, 10.0), (101, 9.0))
+    assert by_chance_less.limit() == 152
+    by_chance_less.measured(10, 0.00095)  # a tenth of the work in a tenth of the time
+    assert by_chance_less.limit() == pytest.approx(105, abs=3), "what was measured before still counts"
+
+
+def test_sizes_that_differ_by_a_tenth_tell_the_cost() -> None:
+    """1 ms and 0.08 ms for each: of the 10 ms that a flush may take, nine are enough for 112."""
+    policy = after((90, 8.2), (110, 9.8))
+    assert policy.limit() == 112
+    policy.measured(50, 0.015)  # 5 ms were to be expected
+    assert policy.limit() == 33, "it takes three times as long now: what was measured before is forgotten"
+
+
+def test_a_fit_that_is_too_steep_does_not_make_a_small_batch_a_surprise() -> None:
+    """Sizes whose times differ more than they do would have a batch of twenty take less than no time."""
+    policy = after((90, 6.0), (110, 11.0))
+    before = policy.limit()
+    policy.measured(20, 0.002)  # a fifth of the work in a fifth of the time
+    assert policy.limit() == before
+
+
+def test_the_largest_size_of_late_fades() -> None:
+    """A size is raised by half of the largest seen of late, a tenth less with each flush that is smaller."""
+    policy = after((40, 9.0), times=1)
+    limits = []
+    for _ in range(6):
+        policy.measured(3, 0.009)
+        limits.append(policy.limit())
+    assert limits == [int(1.5 * 40 * 0.9**n + 1) for n in range(1, 7)]
+    dearer = after((40, 1.0), times=1)
+    dearer.measured(3, 0.008)
+    assert dearer.limit() == int(1.5 * 40 * 0.9 + 1), "also where the times before are forgotten"
+
+
+def test_the_end_of_a_window_and_of_a_rest_are_quiet() -> None:
+    """Halves of halves of a second: sums are exact, and the very end counts."""
+    policy = AdaptiveBatching(BatchingConfig(batch_timeout_ms=15.625))
+    for _ in range(3):
+        policy.flushed([NORMAL], 64.0)
+    assert policy.due_at(NORMAL, 64.0) == 64.004
+    assert policy.due_at(NORMAL, 64.015625) == 64.015625
+    for _ in range(3):
+        policy.flushed([NORMAL], 128.0)
+    assert policy.due_at(NORMAL, 128.0) == 128.004, "it started afresh at 1 ms"
+    policy.measured(5, 0.03125)
+    assert policy.due_at(NORMAL, 128.046875) == 128.046875
+    policy.flushed([NORMAL], 256.0)
+    assert policy.due_at(NORMAL, 256.0) == 256.001, "so it does at the end of a rest"
+
+
+def test_a_longer_window_is_grown_into() -> None:
+    """Of one flush after the other a class paused 20 ms; with the new window 40, not at once a second."""
+    policy = AdaptiveBatching(BatchingConfig(batch_timeout_ms=20))
+    for _ in range(30):
+        policy.flushed([NORMAL], 1.0)
+    policy.batch_timeout_ms = 1000.0
+    assert policy.due_at(NORMAL, 1.0) == pytest.approx(1.020)
+    policy.flushed([NORMAL], 1.0)
+    assert policy.due_at(NORMAL, 1.0) == pytest.approx(1.040)
 
 
 def test_the_ends_of_a_window_and_of_a_pause_are_due():

@@ -560,6 +560,7 @@ def test_a_new_breaker_has_nothing_to_tell(breaker):
     }
     assert set(counts.values()) == {0}
     assert state["is_held_open"] is False
+    assert state["openings_in_row"] == 0
     assert breaker.retry_after_s() == 0.0
 
 

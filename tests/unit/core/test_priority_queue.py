@@ -412,10 +412,10 @@ def test_a_batch_that_comes_back_for_hours_leaves_no_trace():
     queue = queue_of(event("1"), event("2"), event("3", "y", LOW))
     for _ in range(3000):
         batch = queue.take(1)
+        assert len(queue._critical) + len(queue._rest) <= 2 * len(queue.chains) + 1000
+        assert len(queue._events) <= 2 * queue.event_count + 1000
         queue.give_back(batch)
         queue.release(batch)
-    assert len(queue._critical) + len(queue._rest) <= 2 * len(queue.chains) + 1000
-    assert len(queue._events) <= 2 * queue.event_count + 1000
     assert [u.update_type for u in drained(queue)] == ["1", "2", "3"]
 
 
@@ -711,6 +711,41 @@ def test_an_agent_whose_first_update_goes_takes_the_place_of_its_next(how):
     else:
         assert [update.update_type for update in queue.clear(HIGH)] == ["gone"]
     assert said(drained(queue)) == [("y", "y"), ("x", "x")]
+
+
+@pytest.mark.parametrize("how", ["drop", "clear"])
+@pytest.mark.parametrize("why", ["out", "backs off"])
+def test_what_is_given_up_lets_nobody_pass_who_has_to_wait(how, why):
+    """Law Q4: behind a batch that is out, or in a back-off, the next update waits though the one before it went."""
+    queue = queue_of(event("first"))
+    batch = queue.take(1)
+    if why == "backs off":
+        queue.back_off("x", 5.0)
+        queue.delivered(batch)
+    queue.accept(event("gone", priority=LOW))
+    queue.accept(event("next"))
+    if how == "drop":
+        assert queue.drop_oldest_event().update_type == "gone"
+    else:
+        assert [update.update_type for update in queue.clear(LOW)] == ["gone"]
+    assert not queue.has_ready()
+    assert queue.take(9) == []
+    if why == "backs off":
+        assert queue.wake_up(5.0)
+    else:
+        queue.delivered(batch)
+    assert said(queue.take(9)) == [("x", "next")]
+
+
+def test_what_is_urgent_can_be_taken_by_itself():
+    """While a batch is being handed out, CRITICAL goes between; what waits before it for its agent goes along."""
+    queue = queue_of(
+        event("calm", "x", HIGH), event("before", "y", LOW), event("urgent", "y", CRITICAL), event("after", "y"),
+        state(1, "z", CRITICAL),
+    )  # fmt: skip
+    assert said(queue.take(9, critical_only=True)) == [("y", "before"), ("y", "urgent"), ("z", 1)]
+    assert queue.take(9, critical_only=True) == []
+    assert said(queue.take(9)) == [("x", "calm")]
 
 
 def test_an_agent_whose_later_update_goes_keeps_its_place():

@@ -74,6 +74,14 @@ def test_the_one_file_a_step_form_is_read():
     assert step.agents["Maria Lopez"].position == (76, 20)
 
 
+def test_a_step_file_that_is_no_object_is_refused_as_a_whole():
+    with pytest.raises(
+        RecordingError, match=r"^movement/7\.json, step 7: must be an object, found a list$"
+    ) as caught:
+        parse_movement_file(7, b"[]", "movement/7.json")
+    assert (caught.value.step, caught.value.field) == (7, ""), "no field of it is to blame"
+
+
 @pytest.mark.parametrize("meta", [{}, {"meta": {}}, {"meta": None}, {"meta": {"curr_time": None}}])
 def test_the_meta_part_may_be_missing(meta):
     assert parse_movement_file(0, json.dumps({"persona": {}, **meta})).simulated_time == ""

@@ -9,19 +9,26 @@ import pytest
 from django_update_pipeline.core.config import StoreConfig
 from django_update_pipeline.core.messages import UpdateKind, UpdatePriority
 from django_update_pipeline.core.publication import Change, Publication
-from django_update_pipeline.core.store import AgentChanges, Event, Store
+from django_update_pipeline.core.store import URGENT_KEPT, AgentChanges, Event, Store
 from django_update_pipeline.exceptions import UpdatesRejected
 
 REPLACE, MERGE, REMOVE, EVENT = UpdateKind.REPLACE, UpdateKind.MERGE, UpdateKind.REMOVE, UpdateKind.EVENT
 
 
 def change(
-    kind, agent="x", content=None, unset=(), channels=("a",), update_type="state_change", timestamp=1.0
+    kind,
+    agent="x",
+    content=None,
+    unset=(),
+    channels=("a",),
+    update_type="state_change",
+    timestamp=1.0,
+    priority=UpdatePriority.NORMAL,
 ):
     text = (
         content if isinstance(content, bytes) else json.dumps(content or {}, separators=(",", ":")).encode()
     )
-    return Change(kind, agent, channels, update_type, text, tuple(unset), timestamp, UpdatePriority.NORMAL)
+    return Change(kind, agent, channels, update_type, text, tuple(unset), timestamp, priority)
 
 
 class Log:
@@ -186,8 +193,10 @@ def test_each_part_is_applied_whatever_its_index_and_the_rest_with_the_whole(log
 def test_old_publications_are_forgotten_after_a_thousand(log):
     first = Publication("first", (change(EVENT),))
     log.store.apply(first)
-    for _ in range(1024):
+    for _ in range(1023):
         log(change(EVENT))
+    assert not log.store.apply(first), "a thousand and more may come in between"
+    log(change(EVENT))
     assert log.store.apply(first)
 
 
@@ -235,7 +244,7 @@ def test_unset_fields_are_dropped_too():
 
 
 def test_compacting_nothing_changes_nothing(log):
-    log.channel().compact(9)
+    log.channel().compact()
     assert log.channel().floor == 0
 
 
@@ -243,12 +252,10 @@ def test_many_removed_agents_leave_no_holes_behind():
     log = Log(max_tombstones=10)
     for number in range(500):
         log(change(REPLACE, f"agent {number}", {"f": 1}))
-    for number in range(0, 500, 2):
-        log(change(REMOVE, f"agent {number}"))
-    for number in range(1, 400, 2):
-        log(change(REMOVE, f"agent {number}"))
     channel = log.channel()
-    assert len(channel._created) <= 2 * len(channel.agents) + 64
+    for number in (*range(0, 500, 2), *range(1, 400, 2)):
+        log(change(REMOVE, f"agent {number}"))
+        assert len(channel._created) <= 2 * len(channel.agents) + 64
     scanned = [agent.agent_id for agent in channel.scan(0, log.store.head)]
     assert scanned == [f"agent {number}" for number in range(401, 500, 2)]
     log(change(REMOVE, "agent 401"))
@@ -441,3 +448,41 @@ def test_a_channel_that_nothing_was_ever_in_has_the_store_s_own_limits():
     log = Log(max_events=7)
     assert log.channel("never").config.max_events == 7
     assert (log.channel("never").changed_at, log.channel("never").state_bytes) == (0, 0)
+    assert log.channel("never").name == "never"
+
+
+# what is urgent
+
+
+def test_critical_changes_are_known_with_their_agents_in_order(log):
+    """A pass that tells a long catch-up asks for them in between; what it was told already is not urgent any more."""
+    for agent in "xyxz":
+        log(change(EVENT, agent, priority=UpdatePriority.CRITICAL))
+        log(change(EVENT, "calm"))
+    assert log.channel().urgent_since(0) == [(1, "x"), (3, "y"), (5, "x"), (7, "z")]
+    assert log.channel().urgent_since(5) == [(7, "z")], "what changed at the position itself is known there"
+    assert log.channel().urgent_since(8) == []
+
+
+def test_only_the_latest_critical_changes_are_remembered(log):
+    for _ in range(URGENT_KEPT + 10):
+        log(change(EVENT, priority=UpdatePriority.CRITICAL))
+    assert [offset for offset, _ in log.channel().urgent_since(0)] == list(range(11, URGENT_KEPT + 11))
+
+
+def test_what_changes_nothing_leaves_no_trace(log):
+    """Neither is the channel newer, for who looks whether there is news, nor the agent urgent."""
+    critical = UpdatePriority.CRITICAL
+    log(change(REPLACE, "x", {"f": 1, "g": 2}))
+    for nothing in (
+        change(REPLACE, "x", {"f": 1, "g": 2}, priority=critical),
+        change(REPLACE, "x", {"g": 2, "f": 1}, priority=critical),
+        change(MERGE, "x", {"f": 1}, unset=["never"], priority=critical),
+        change(REMOVE, "unknown", priority=critical),
+    ):
+        log(nothing)
+        assert log.channel().changed_at == 1
+        assert log.channel().urgent_since(0) == []
+    log(change(REMOVE, "x", priority=critical))
+    assert log.channel().changed_at == 6
+    assert log.channel().urgent_since(0) == [(6, "x")]
