@@ -60,7 +60,8 @@ class SyncSession:
     def subscribe(self, wanted: Mapping[View, tuple[str, int] | None]) -> None:
         """Adds views, each from `(epoch, offset)` or from nothing. One of the same channel takes another's place.
 
-        A position of another epoch, above the log's head or below the channel's floor leads to a reset.
+        A position of another epoch, above the log's head or below the channel's floor leads to a reset. One of 0 is a
+        position, too: that of a client which was told that nothing had happened yet.
         """
         turns = {turn.view: turn for turn in self._turns()}
         for view in [view for view in turns if view.channel in {new.channel for new in wanted}]:
@@ -72,7 +73,7 @@ class SyncSession:
                 and since[0] == self.store.epoch
                 and channel.floor <= since[1] <= self.store.head
             ):
-                turns[view] = Turn(view, min(since[1], channel.changed_at), since[1] == 0, True)
+                turns[view] = Turn(view, min(since[1], channel.changed_at), False, True)
             else:
                 turns[view] = Turn(view, 0, True, True)
         self._begin(turns.values())

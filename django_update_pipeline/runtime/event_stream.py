@@ -123,11 +123,17 @@ class NumberedStream(SyncStream):
     def _event(self, frame: SyncFrame) -> str:
         self._told[frame.view] = frame.to
         epoch = self.store.epoch
-        # Of a view that was told nothing yet: the position it came back with.
+        # Of a view that was told nothing yet: the position it came back with, and none while its snapshot goes on: 0 is
+        # where somebody stands who was told all there was, and that was nothing.
+        begun = () if self.catch_up is None else self.catch_up.turns
+        nowhere = {turn.view for turn in begun if turn.is_snapshot and not turn.is_done}
         self._told = {
             view: self._told.get(view, at) for view, at in zip(self.views, self.positions, strict=True)
         }
-        ids = ",".join(position_text(view, epoch, at) for view, at in self._told.items())
+        ids = ",".join(
+            f"{view.channel}=-" if view in nowhere else position_text(view, epoch, at)
+            for view, at in self._told.items()
+        )
         return f"id: {ids}\ndata: {frame.text}\n\n"
 
 

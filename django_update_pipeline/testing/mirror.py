@@ -33,8 +33,8 @@ class Mirror:
 
     def since(self) -> Frame | None:
         """The position to come back with; None: everything is wanted."""
-        if not (self.epoch and self.position):
-            return None
+        if not self.epoch or (not self.position and self._event_count is None):
+            return None  # at 0 only who was told that nothing has happened yet, and not who was cut before the end
         return {"epoch": self.epoch, "offset": self.position, "view": self.view}
 
     def apply(self, frame: Frame) -> bool:

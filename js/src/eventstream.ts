@@ -183,8 +183,8 @@ class StreamLine implements Line {
     this.#answer(positions);
     for (const [name, position] of positions) {
       const wanted = this.#wanted.get(name);
-      // 0: nothing of it has come on this line, so the position is still the one that was asked with.
-      if (wanted !== undefined && position.split(":")[1] !== "0") wanted.position = position;
+      // Of whose snapshot not all has come the position is still the one that was asked with.
+      if (wanted !== undefined && position !== "-") wanted.position = position;
     }
     this.handlers.message(data);
   }

@@ -78,7 +78,8 @@ export class Mirror {
 
   /** The position to come back with; undefined: everything is wanted. */
   since(): Position | undefined {
-    if (this.epoch === "" || this.position === 0) return undefined;
+    // At 0 is who was told that nothing has happened yet, and not who was cut before the end of a snapshot.
+    if (this.epoch === "" || (this.position === 0 && this.#eventCount === null)) return undefined;
     return { epoch: this.epoch, offset: this.position, view: this.view };
   }
 
@@ -264,8 +265,7 @@ function isSaved(saved: unknown): saved is SavedMirror {
     epoch !== "" &&
     typeof view === "string" &&
     isOffset(offset) &&
-    offset > 0 &&
-    (eventCount === null || isOffset(eventCount)) &&
+    (eventCount === null ? offset > 0 : isOffset(eventCount)) &&
     isListOf(urgent, ([agentId, at]) => typeof agentId === "string" && isOffset(at)) &&
     isListOf(
       agents,

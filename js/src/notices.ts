@@ -19,7 +19,7 @@ export class Notices {
   #offset = 0;
 
   since(): { epoch: string; offset: number; view: string } | undefined {
-    return this.#offset > 0 ? { epoch: this.#epoch, offset: this.#offset, view: "" } : undefined;
+    return this.#epoch !== "" ? { epoch: this.#epoch, offset: this.#offset, view: "" } : undefined;
   }
 
   /** What is new in a frame, in order. */
@@ -27,7 +27,7 @@ export class Notices {
     if (frame.epoch !== this.#epoch) {
       this.#epoch = frame.epoch;
       this.#offset = 0;
-    } else if (frame.reset && this.#offset > 0) {
+    } else if (frame.reset) {
       return [];
     }
     const fresh = (frame.events ?? []).filter(({ offset }) => offset > this.#offset);

@@ -69,7 +69,7 @@ test("another subscription is another response, from where the last event stood"
   assert.deepEqual(asked(requests[1]), { channels: "villa,map", since: "villa=e:10" });
   await requests[1].answer();
   // An event tells of all channels; one of which nothing came yet stays where it was.
-  await requests[1].say(GREETING, event("villa=e:0,map=e:7", { ...snapshot(7, { m: {} }), channel: "map" }));
+  await requests[1].say(GREETING, event("villa=-,map=e:7", { ...snapshot(7, { m: {} }), channel: "map" }));
   assert.equal(map.status, "live");
   client.channel("news");
   await settled();
@@ -157,7 +157,7 @@ test("projections are asked for, and their positions name the view", async () =>
   await settled();
   assert.deepEqual(requests[0].url.searchParams.getAll("fields"), ["villa:x,y", "map:z"]);
   await requests[0].answer();
-  await requests[0].say(event("map=e:0:z,villa=e:10:x%2Cy", { ...snapshot(10, { a: { x: 1, y: 1 } }), view: "x,y" }));
+  await requests[0].say(event("map=-,villa=e:10:x%2Cy", { ...snapshot(10, { a: { x: 1, y: 1 } }), view: "x,y" }));
   assert.deepEqual({ ...view.get("a") }, { x: 1, y: 1 });
   assert.equal(view.status, "live");
   assert.equal(map.status, "loading");

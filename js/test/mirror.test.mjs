@@ -165,7 +165,7 @@ test("what was stored comes back, and rubbish does not", () => {
   assert.equal(again.events.length, 0);
   assert.equal(again.missed, 0);
   const good = JSON.parse(saved);
-  const wrong = [null, 1, "x", [], {}, { ...good, epoch: "" }, { ...good, offset: 0 }, { ...good, offset: 1.5 }];
+  const wrong = [null, 1, "x", [], {}, { ...good, epoch: "" }, { ...good, offset: 0, eventCount: null }, { ...good, offset: 1.5 }];
   wrong.push({ ...good, agents: [["a"]] }, { ...good, agents: {} }, { ...good, urgent: [[1, 2]] }, { ...good, eventCount: "3" });
   for (const rubbish of wrong) assert.equal(new Mirror().restore(rubbish), false, JSON.stringify(rubbish));
 });

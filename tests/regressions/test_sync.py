@@ -37,6 +37,29 @@ def test_events_the_ring_lets_go_of_during_a_snapshot_are_counted() -> None:
     assert viewer.mirrors[A].missed == 2
 
 
+def test_the_first_event_of_a_channel_is_told_to_who_was_away_then() -> None:
+    """Nothing had ever happened in the channel, so its position was 0, which also means that nothing is known.
+
+    The page came back, got a snapshot, which has no events: what had happened meanwhile was neither told nor missed.
+    """
+    world = World()
+    world.set("x", channels="a", mood=1)
+    viewer = world.viewer(A, B)
+    viewer.settle()
+    assert viewer.mirrors[B].since() is not None
+    world.say("x", channels="b")
+    world.say("x", channels="b")
+    viewer.connect()
+    assert not any(frame.get("reset") for frame in viewer.settle())
+    assert viewer.said(B) == [2, 3]
+    assert viewer.mirrors[B].missed == 0
+    # Also of one that had everything while it was connected, and comes back again.
+    world.say("x", channels="b")
+    viewer.connect()
+    viewer.settle()
+    assert viewer.said(B) == [2, 3, 4]
+
+
 def test_no_urgent_event_comes_before_a_removal_that_was_compacted_away() -> None:
     world = World()
     for agent in "xyz":

@@ -208,7 +208,7 @@ var Mirror = class {
   }
   /** The position to come back with; undefined: everything is wanted. */
   since() {
-    if (this.epoch === "" || this.position === 0) return void 0;
+    if (this.epoch === "" || this.position === 0 && this.#eventCount === null) return void 0;
     return { epoch: this.epoch, offset: this.position, view: this.view };
   }
   /** Applies a frame; null: it begins after this position, so subscribe again with `since()`. */
@@ -373,7 +373,7 @@ function merged(old, set, unset) {
 function isSaved(saved) {
   if (!isObject(saved)) return false;
   const { epoch, view, offset, eventCount, urgent, agents } = saved;
-  return typeof epoch === "string" && epoch !== "" && typeof view === "string" && isOffset(offset) && offset > 0 && (eventCount === null || isOffset(eventCount)) && isListOf(urgent, ([agentId, at]) => typeof agentId === "string" && isOffset(at)) && isListOf(
+  return typeof epoch === "string" && epoch !== "" && typeof view === "string" && isOffset(offset) && (eventCount === null ? offset > 0 : isOffset(eventCount)) && isListOf(urgent, ([agentId, at]) => typeof agentId === "string" && isOffset(at)) && isListOf(
     agents,
     ([agentId, fields, at]) => typeof agentId === "string" && isObject(fields) && typeof at === "number"
   );
@@ -806,14 +806,14 @@ var Notices = class {
   #epoch = "";
   #offset = 0;
   since() {
-    return this.#offset > 0 ? { epoch: this.#epoch, offset: this.#offset, view: "" } : void 0;
+    return this.#epoch !== "" ? { epoch: this.#epoch, offset: this.#offset, view: "" } : void 0;
   }
   /** What is new in a frame, in order. */
   take(frame) {
     if (frame.epoch !== this.#epoch) {
       this.#epoch = frame.epoch;
       this.#offset = 0;
-    } else if (frame.reset && this.#offset > 0) {
+    } else if (frame.reset) {
       return [];
     }
     const fresh = (frame.events ?? []).filter(({ offset }) => offset > this.#offset);
@@ -1007,7 +1007,7 @@ var StreamLine = class {
     this.#answer(positions);
     for (const [name, position] of positions) {
       const wanted = this.#wanted.get(name);
-      if (wanted !== void 0 && position.split(":")[1] !== "0") wanted.position = position;
+      if (wanted !== void 0 && position !== "-") wanted.position = position;
     }
     this.handlers.message(data);
   }
