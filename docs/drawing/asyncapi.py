@@ -176,7 +176,7 @@ def _event_headers(kind: str) -> dict[str, Any]:
         return {"type": "object", "properties": {"event": {"const": "close"}}, "required": ["event"]}
     if kind != "sync":
         return {"type": "object", "properties": {}}
-    position = "[A-Za-z0-9._-]{1,90}=[A-Za-z0-9]{1,64}:[0-9]{1,18}(:[^:,]+)?"
+    position = "[A-Za-z0-9._-]{1,90}=([A-Za-z0-9]{1,64}:[0-9]{1,18}(:[^:,]+)?|-)"
     name = {
         "type": "string",
         "pattern": f"^{position}(,{position})*$",
