@@ -266,9 +266,7 @@ class ChannelStore:
         self.removed[agent_id] = offset
         self.removed.move_to_end(agent_id)
         self._removed_at[agent_id] = timestamp
-        self._removed_created[agent_id] = min(
-            agent.created, self._removed_created.get(agent_id, agent.created)
-        )
+        self._removed_created.setdefault(agent_id, agent.created)
         if self.tombstones + len(self.removed) > self.config.max_tombstones:
             self.compact()
         return True

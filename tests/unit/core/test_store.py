@@ -9,6 +9,7 @@ import pytest
 from django_update_pipeline.core.config import StoreConfig
 from django_update_pipeline.core.messages import UpdateKind, UpdatePriority
 from django_update_pipeline.core.publication import Change, Publication
+from django_update_pipeline.core.reader import Reader
 from django_update_pipeline.core.store import URGENT_KEPT, AgentChanges, Event, Store
 from django_update_pipeline.exceptions import UpdatesRejected
 
@@ -241,6 +242,49 @@ def test_unset_fields_are_dropped_too():
         log(change(MERGE, "x", {}, unset=[field]))
     assert log.channel().tombstones == 1
     assert log.since(log.channel().floor).agents["x"].unset == ["h"]
+
+
+def test_readers_are_told_whose_tombstones_are_dropped_by_when_the_agents_were_made():
+    """A pass that is under way tells those agents once more, if its client may have known them."""
+    log, reader = Log(max_tombstones=100), Reader()
+    reader.reach = 99
+    for agent in "vwxyz":
+        log(change(REPLACE, agent, {"f": 1, "g": 1}))
+    log.channel().readers.add(reader)
+    log(change(MERGE, "y", {}, unset=["f"]))  # 6
+    log(change(MERGE, "x", {}, unset=["f"]))  # 7
+    log(change(REMOVE, "w"))  # 8
+    log(change(MERGE, "x", {}, unset=["g"]))  # 9
+    log(change(REMOVE, "v"))  # 10
+    log(change(MERGE, "z", {}, unset=["f"]))  # 11
+    log.channel().compact()
+    assert log.channel().floor == 9
+    assert list(reader.lost) == ["w", "x", "y"], "in order of their creation; v and z have theirs still"
+    assert log.channel().agents["x"].unset is None
+    assert log.channel().tombstones == 1
+    assert log.channel().gone_since(9) == [("v", 1.0)]
+
+
+def test_a_removal_that_is_dropped_stands_for_all_that_had_the_name():
+    """Who knew the first of them, and has heard of nothing since, must hear that it is gone."""
+    log, seen = Log(max_tombstones=100), []
+
+    class Seen(Reader):
+        def forget(self, dropped):
+            seen.append(list(dropped))
+
+    reader = Seen()
+    log(change(REPLACE, "y", {"f": 1}))
+    log.channel().readers.add(reader)
+    for _ in range(2):
+        log(change(REPLACE, "x", {"f": 1}))
+        log(change(REMOVE, "x"))
+    log.channel().compact()
+    assert seen == [[(2, "x")]]
+    log(change(REPLACE, "x", {"f": 1}))
+    log(change(REMOVE, "x"))
+    log.channel().compact()
+    assert seen[1:] == [[(6, "x")]], "what stands for an earlier one was dropped with it"
 
 
 def test_compacting_nothing_changes_nothing(log):
