@@ -28,8 +28,6 @@ BY_THEIR_OWN_TESTS = {"store"}
 _SCENES = "scenes and laws of whole connections hold it; what survives them was not looked through"
 #: Modules that no shard has yet, each with the reason. The table of docs/explanation/how-it-is-tested.md names them.
 NOT_MEASURED = {
-    "priority_queue": "90.3 % killed in an earlier whole run, and not run again since",
-    "store": "99.2 % killed in an earlier whole run, and not run again since",
     "sync_live": _SCENES,
     "sync_session": _SCENES,
 }

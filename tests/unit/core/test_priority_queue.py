@@ -419,6 +419,22 @@ def test_a_batch_that_comes_back_for_hours_leaves_no_trace():
     assert [u.update_type for u in drained(queue)] == ["1", "2", "3"]
 
 
+def test_delivered_events_leave_no_trace_behind_one_that_backs_off():
+    """The list of events is by acceptance: what was delivered lies behind the oldest, which waits for hours."""
+    queue = queue_of(event("old", "x"))
+    batch = queue.take(1)
+    queue.give_back(batch)
+    queue.back_off("x", 9999.0)
+    queue.release(batch)
+    for number in range(3000):
+        queue.accept(event(str(number), "y"))
+        batch = queue.take(1)
+        assert len(queue._events) <= 2 * queue.event_count + 1000
+        queue.delivered(batch)
+    queue.accept(event("young", "y"))
+    assert [queue.drop_oldest_event().update_type for _ in range(2)] == ["old", "young"]
+
+
 def test_dropped_events_leave_no_trace_behind_a_chain_that_is_never_taken():
     queue = queue_of(state(1, "urgent", CRITICAL))
     for number in range(3000):

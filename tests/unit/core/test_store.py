@@ -140,6 +140,9 @@ def test_agents_come_in_order_of_last_change_and_removals_in_order_of_removal(lo
     assert frame.removed == ["w", "z"]
     assert [agent.agent_id for agent in log.channel().agents_changed_since(0, 2)] == ["y", "x"]
     assert log.channel().agents_changed_since(0, 1) is None
+    assert log.channel().agents_changed_since(6, 2) == [], (
+        "what changed at the position itself is known there"
+    )
     assert log.channel().agents_changed_since(7, 0) == []
 
 
@@ -404,6 +407,17 @@ def test_an_agent_is_told_as_whole_with_the_type_and_time_it_last_had(log):
     assert agent.whole == b'{"f":9}'
 
 
+def test_agents_and_events_have_the_priority_of_their_change(log):
+    """It decides what overtakes when somebody is told of them, now or in a catch-up."""
+    log(change(REPLACE, "x", {"f": 1}, priority=UpdatePriority.LOW))
+    assert log.channel().agents["x"].priority is UpdatePriority.LOW
+    assert log.channel().agents["x"].rendered is None, "a frame is made when somebody wants it"
+    log(change(MERGE, "x", {"f": 2}, priority=UpdatePriority.CRITICAL))
+    assert log.channel().agents["x"].priority is UpdatePriority.CRITICAL
+    log(change(EVENT, priority=UpdatePriority.HIGH))
+    assert log.channel().next_event(0).priority is UpdatePriority.HIGH
+
+
 def test_an_agent_made_by_a_patch_is_told_as_a_full_state(log):
     log(change(MERGE, "x", {"f": 1}, update_type="state_patch", timestamp=4.5))
     agent = log.channel().agents["x"]
@@ -493,6 +507,9 @@ def test_a_channel_that_nothing_was_ever_in_has_the_store_s_own_limits():
     assert log.channel("never").config.max_events == 7
     assert (log.channel("never").changed_at, log.channel("never").state_bytes) == (0, 0)
     assert log.channel("never").name == "never"
+    log(change(EVENT))
+    assert log.channel().name == "a"
+    assert log.channel().last_evicted == 0, "no event was let go of"
 
 
 # what is urgent
