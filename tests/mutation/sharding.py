@@ -11,8 +11,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 CORE = "django_update_pipeline/core"
-#: Lines of one shard: about as much as a minute is enough for.
-SHARD_LINES = 180
+#: Lines of one shard: about as much as a minute of one processor is enough for, where mutants are dense too.
+SHARD_LINES = 130
 #: A module above the limit is split by the last digit of its mutants' numbers.
 DIGITS = {
     1: ("",),

@@ -434,7 +434,7 @@ def test_sizes_that_differ_by_a_tenth_tell_the_cost() -> None:
 
 
 def test_a_fit_that_is_too_steep_does_not_make_a_small_batch_a_surprise() -> None:
-    """Sizes whose times differ more than they do would have a batch of twenty take less than no time."""
+    """Where times differ by more than sizes do, a line through them has a batch of twenty take less than no time."""
     policy = after((90, 6.0), (110, 11.0))
     before = policy.limit()
     policy.measured(20, 0.002)  # a fifth of the work in a fifth of the time
