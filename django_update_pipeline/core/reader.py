@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Reader:
     """One pass's hold on a channel: the store tells it which tombstones it drops.
 
@@ -14,16 +16,13 @@ class Reader:
     their number can't grow, whatever comes and goes.
     """
 
-    __slots__ = ("__weakref__", "is_attached", "lost", "reach")
-
-    def __init__(self) -> None:
-        self.is_attached = False  # since when it was, nothing it needs was dropped unseen
-        self.reach = 0
-        self.lost: dict[str, None] = {}  # in order
+    is_attached: bool = False  # since when it was, nothing it needs was dropped unseen
+    reach: int = 0
+    lost: dict[str, None] = field(default_factory=dict)  # in order
 
     def forget(self, dropped: Sequence[tuple[int, str]]) -> None:
         """Tombstones are dropped: of agents with their offsets of creation, lowest first."""
         for created, agent_id in dropped:
             if created > self.reach:
                 return
-            self.lost[agent_id] = None
+            self.lost.setdefault(agent_id)

@@ -156,7 +156,7 @@ class SyncRenderer:
                 builder.event(event)
             is_last = events[-1] is recent[place][-1]
             to = channel.changed_at if is_last else events[-1].offset
-            check = self._check(views[place], channel, builder.size, now) if is_last else ""
+            check = self._check(views[place], channel, builder.size, now)  # all states were told, also here
             tell(self._built(builder, current[place], to, channel, now, check), place)
         return SyncLive(views, head, frames, after, sum(len(frame.text) for frame in frames), positions)
 

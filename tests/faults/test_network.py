@@ -199,6 +199,30 @@ async def test_slow_readers_among_many_are_alone_with_it(server: Running) -> Non
 
 
 @pytest.mark.fault(
+    "F34",
+    "on a real server, too, a client that reads nothing at all is cut after its time, and who reads stays",
+)
+async def test_a_client_that_reads_nothing_is_cut_and_its_descriptor_is_free(
+    tmp_path: Any, people: Any
+) -> None:
+    connections = {"stuck_timeout_s": 3.0, "close_timeout_s": 0.5}
+    with serve(KINDS[0], tmp_path, people, pipeline={"CONNECTIONS": connections}) as server:
+        url = server.socket_url()
+        async with stalled(url, server.port) as stuck, viewing(url) as viewer:
+            await stuck.next()
+            await viewer.next()
+            before = await asyncio.to_thread(server.census)
+            await asyncio.to_thread(server.act, "flood", "stuck", agents=40, rounds=25, size=16_000)
+            await viewer.until(has_all(viewer, "stuck", 40, 24))
+            await becomes(lambda: server.census()["connections"] == 1)
+            await becomes(lambda: server.census()["descriptors"] < before["descriptors"])
+            assert (await asyncio.to_thread(server.census))["writers"] == 1
+            await asyncio.to_thread(server.act, "state", "after", n=1)
+            await viewer.until(lambda: viewer.agents.get("after") == {"n": 1})
+        assert server.log.count("took no frame for 3 s (CONNECTIONS stuck_timeout_s)") == 1, server.log
+
+
+@pytest.mark.fault(
     "F35", "everybody is cut at once and comes back: all are served again, and nothing of before is kept"
 )
 async def test_everybody_reconnects_at_once(server: Running) -> None:

@@ -93,8 +93,13 @@ def run(shard: Shard, place: Path, jobs: int) -> list[Mutant]:
         place / "django_update_pipeline",
         ignore=shutil.ignore_patterns("__pycache__"),
     )
-    for name in ("conftest.py", "settings.py", "urls.py", *shard.tests(), "property/conftest.py"):
-        (place / "tests" / name).parent.mkdir(parents=True, exist_ok=True)
+    for folder in ("unit/core", "property"):  # all of them: one may build on another's world
+        shutil.copytree(
+            ROOT / "tests" / folder,
+            place / "tests" / folder,
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )
+    for name in ("conftest.py", "settings.py", "urls.py"):
         shutil.copy(ROOT / "tests" / name, place / "tests" / name)
     shutil.copy(ROOT / "setup.cfg", place)
     files = [f"{CORE}/{module}.py" for module in shard.modules]

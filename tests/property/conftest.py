@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -30,3 +31,9 @@ settings.register_profile(
     phases=(Phase.explicit, Phase.generate),
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For a mutant the examples of the unit tests go first: most are noticed by those, in a fraction of the time."""
+    if os.environ.get("HYPOTHESIS_PROFILE") == "mutation":
+        items.sort(key=lambda item: "property" in item.path.parts)

@@ -61,6 +61,7 @@ def test_another_node_s_clock_that_is_ahead_makes_new_things_no_younger_than_new
 
 def test_windows_end_together_and_totals_do_not() -> None:
     ages = Ages()
+    assert (ages.repaired_of_late(), ages.repaired_count) == (0, 0)
     ages.heard(ASKED, 2200.0, NOW, TIME)
     ages.repaired(2)
     ages.rotate()

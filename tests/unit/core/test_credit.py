@@ -171,3 +171,30 @@ def test_a_long_line_is_no_slow_client() -> None:
     assert (credit.window_bytes, credit.window_frames) == (281, 11), (
         "though it may be one, so it grows slowly"
     )
+
+
+def window_after(*took_s: float) -> tuple[int, int]:
+    """What a window of 250 bytes and 25 frames, a quarter of what it may be, has become after these answers."""
+    credit = Credit(1000, 100, share=4)
+    for took in took_s:
+        credit.sent(10, Asked("a", 1, 0.0))
+        credit.acknowledged("a", 1, took)
+    return credit.window_bytes, credit.window_frames
+
+
+def test_at_the_limits_of_quick_and_of_late_a_window_is_still_what_it_was() -> None:
+    """Up to `QUICK_S` an answer is quick; from there to `PACE_S`, itself included, nothing changes."""
+    assert window_after(0.0) == (500, 50)
+    assert window_after(0.0, QUICK_S) == (1000, 100)
+    assert window_after(0.0, PACE_S) == (500, 50)
+
+
+def test_the_smallest_window_grows_by_one_at_a_time() -> None:
+    late = 10 * PACE_S
+    assert window_after(0.0, late) == (1, 2)
+    assert window_after(0.0, late, 0.0) == (2, 3)
+
+
+def test_a_share_of_a_window_is_whole_bytes_and_frames() -> None:
+    credit = Credit(1000, 10, share=3)
+    assert (credit.window_bytes, credit.window_frames) == (333, 3)

@@ -20,6 +20,7 @@ from django_update_pipeline.testing.mirror import Mirror
 A, B = View("a"), View("b")
 MOOD = View("a", ("mood",))
 CRITICAL, NORMAL = UpdatePriority.CRITICAL, UpdatePriority.NORMAL
+MANY = 30_000  # steps of one viewer
 
 
 class World:
@@ -73,6 +74,7 @@ class Viewer:
         self.world = world
         self.mirrors = {view: Mirror() for view in views}
         self.frames: list[dict[str, Any]] = []
+        self.steps = 0
         self.connect()
 
     def connect(self) -> None:
@@ -84,6 +86,8 @@ class Viewer:
 
     def step(self) -> dict[str, Any] | None:
         """One frame of a pass."""
+        self.steps += 1
+        assert self.steps < MANY, "it does not come to an end"
         frame = self.session.next_frame()
         return None if frame is None else self.take(frame)
 
@@ -101,6 +105,8 @@ class Viewer:
         while self.session.has_news():
             live = None if self.session.catch_up else self.session.live()
             if live is not None:
+                self.steps += 1
+                assert self.steps < MANY, "it does not come to an end"
                 for frame in live.frames:
                     self.take(frame)
                 self.session.sent(live, len(live.frames))
@@ -549,6 +555,23 @@ def test_a_channel_that_is_left_is_not_told_of_any_more() -> None:
     assert viewer.session.channels == ("a",)
 
 
+@pytest.mark.parametrize("left", ["a", "b"])
+def test_leaving_a_channel_after_shared_frames_keeps_the_others_position(left: str) -> None:
+    world = World()
+    world.set("x", "ab", mood="happy")
+    viewer = world.viewer(A, B)
+    viewer.settle()
+    world.set("x", "a", mood="sad")
+    world.set("x", "b", mood="sad")
+    live = viewer.session.live()
+    assert live is not None
+    for frame in live.frames:
+        viewer.take(frame)
+    viewer.session.unsubscribe([left])
+    viewer.session.sent(live, 2)
+    assert viewer.session.positions == ((3,) if left == "a" else (2,))
+
+
 # urgent
 
 
@@ -777,3 +800,467 @@ def test_views_that_clients_make_up_are_forgotten_again(monkeypatch: pytest.Monk
         world.set("x", **{f"f{number}": number})
         viewer.settle()
     assert [view.name for view in world.renderer._checked] == ["f7", "f8", "f9"]
+
+
+# what a pass tells, and what it does not
+
+
+def outline(frames: list[dict[str, Any]]) -> list[str]:
+    """Frames in short: channel, positions, what they are, what is in them."""
+    flags, content = ("reset", "urgent", "more"), ("removed", "agents", "events")
+    return [
+        " ".join(
+            [f"{frame['channel']} {frame['from']}-{frame['to']}"]
+            + [key for key in (*flags, *content) if frame.get(key)]
+        )
+        for frame in frames
+    ]
+
+
+def finish(viewer: Viewer) -> list[str]:
+    """The rest of a pass, in short."""
+    frames = []
+    while (frame := viewer.step()) is not None:
+        frames.append(frame)
+    return outline(frames)
+
+
+def test_a_connection_on_no_channel_stands_at_the_head_and_hears_nothing() -> None:
+    world = World()
+    world.set("x", mood="happy")
+    session = SyncSession(world.renderer)
+    assert session.position == world.store.head, "nothing is made for it"
+    assert not session.has_news()
+
+
+def test_who_falls_behind_is_told_the_change_in_one_frame() -> None:
+    world = World()
+    world.set("x", mood="happy")
+    viewer = world.viewer(A)
+    viewer.settle()
+    world.set("x", mood="sad")
+    viewer.session.fall_behind()
+    assert finish(viewer) == ["a 1-2 agents"]
+    assert viewer.shown() == {"x": {"mood": "sad"}}
+
+
+@pytest.mark.parametrize("channel", ["a", "b"])
+def test_views_without_news_are_not_mentioned_in_a_pass_that_nobody_asked_for(channel: str) -> None:
+    world = World()
+    world.set("x", "ab", mood="happy")
+    viewer = world.viewer(A, B)
+    viewer.settle()
+    world.set("x", channel, mood="sad")
+    world.say("x", channel)
+    viewer.session.fall_behind()
+    assert finish(viewer) == [f"{channel} 1-3 agents events"], "and what is alone is one frame"
+    assert not viewer.session.has_news()
+
+
+def test_of_the_other_views_none_is_told_twice_when_a_pass_begins_again() -> None:
+    """A subscription in the middle of a pass: the view that was told everything has nothing more to say."""
+    world = World()
+    world.set("x", "ab", mood="happy")
+    viewer = world.viewer(A, B)
+    assert outline([viewer.step() or {}]) == ["a 0-1 reset agents"]
+    viewer.session.fall_behind()
+    assert finish(viewer) == ["b 0-1 reset agents"]
+
+
+def test_a_snapshot_that_begins_again_leaves_nothing_out(small_parts: None) -> None:
+    world = World()
+    for name in "vwx":
+        world.set(name, mood="calm")
+    viewer = world.viewer(A)
+    viewer.step()
+    viewer.session.fall_behind()
+    assert finish(viewer)[0] == "a 0-0 reset more agents"
+    assert sorted(viewer.shown()) == ["v", "w", "x"]
+
+
+def test_changes_that_begin_again_are_still_changes_only(small_parts: None) -> None:
+    world = World()
+    for name in "vwx":
+        world.set(name, mood="calm")
+    viewer = world.viewer(A)
+    viewer.settle()
+    world.set("x", mood="wild")
+    world.set("w", mood="wild")
+    viewer.session.fall_behind()
+    viewer.step()
+    viewer.session.fall_behind()
+    assert viewer.settle()[0]["agents"].keys() == {"x"}
+    assert sorted(agent for frame in viewer.frames for agent in frame.get("agents", ())) == ["w", "x"]
+
+
+def test_who_comes_back_is_told_to_be_up_to_date_though_another_channel_is_joined_before() -> None:
+    world = World()
+    world.set("x", mood="happy")
+    viewer = world.viewer(A)
+    viewer.settle()
+    viewer.connect()
+    viewer.mirrors[B] = Mirror()
+    viewer.session.subscribe({B: None})
+    assert finish(viewer) == ["a 1-1", "b 0-0 reset"]
+    assert all(mirror.is_live for mirror in viewer.mirrors.values())
+
+
+def test_joining_a_channel_leaves_the_others_as_they_were() -> None:
+    world = World()
+    world.set("x", "ab", mood="happy")
+    viewer = world.viewer(A)
+    viewer.settle()
+    viewer.mirrors[B] = Mirror()
+    viewer.session.subscribe({B: None})
+    world.set("x", "ab", mood="sad")
+    viewer.settle()
+    assert viewer.session.channels == ("a", "b")
+    assert viewer.shown(A) == viewer.shown(B) == {"x": {"mood": "sad"}}
+
+
+def test_another_view_of_a_channel_takes_the_place_of_the_first() -> None:
+    world = World()
+    world.set("x", mood="happy", place="pool")
+    viewer = world.viewer(A)
+    viewer.settle()
+    viewer.mirrors = {MOOD: Mirror()}
+    viewer.session.subscribe({MOOD: None})
+    viewer.settle()
+    assert viewer.session.views == (MOOD,)
+    assert viewer.shown(MOOD) == {"x": {"mood": "happy"}}
+
+
+def test_leaving_a_channel_in_the_middle_of_a_pass_ends_what_it_tells(small_parts: None) -> None:
+    world = World()
+    for name in "vwx":
+        world.set(name, "ab", mood="calm")
+    viewer = world.viewer(A, B)
+    viewer.step()
+    del viewer.mirrors[B]
+    viewer.session.unsubscribe(["b"])
+    assert viewer.session.channels == ("a",)
+    assert all(frame.startswith("a ") for frame in finish(viewer))
+    assert sorted(viewer.shown()) == ["v", "w", "x"]
+
+
+def test_leaving_a_channel_is_no_reason_for_a_pass() -> None:
+    world = World()
+    world.set("x", "ab", mood="happy")
+    viewer = world.viewer(A, B)
+    viewer.settle()
+    viewer.session.unsubscribe(["b"])
+    assert not viewer.session.has_news()
+    assert viewer.session.positions == (1,)
+
+
+def test_nothing_is_urgent_that_was_not_said_to_be(small_parts: None) -> None:
+    """Nor what was urgent before the pass began, and has its turn in it."""
+    world = World()
+    for name in "vwx":
+        world.set(name, priority=CRITICAL, mood="calm")
+        world.say(name, priority=CRITICAL)
+    viewer = world.viewer(A)
+    assert not any("urgent" in frame for frame in viewer.settle())
+    for name in "vwx":
+        world.set(name, priority=CRITICAL, mood="wild")
+        world.say(name, priority=CRITICAL)
+    viewer.session.fall_behind()
+    told = finish(viewer)
+    assert len(told) == 6
+    assert not any("urgent" in frame for frame in told)
+
+
+def test_event_after_event_says_that_more_follows_until_the_last(small_parts: None) -> None:
+    """Until then the view is not up to date, and must not show itself so."""
+    world = World()
+    world.set("x", mood="happy")
+    viewer = world.viewer(A)
+    viewer.settle()
+    for _ in range(3):
+        world.say("x")
+    viewer.session.fall_behind()
+    assert finish(viewer) == ["a 1-2 more events", "a 2-3 more events", "a 3-4 events"]
+
+
+def test_states_with_more_events_than_fit_one_frame_come_before_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sync_session, "PART_CHARS", 400)
+    world = World()
+    world.set("x", mood="happy")
+    viewer = world.viewer(A)
+    viewer.settle()
+    world.set("x", mood="sad")
+    for _ in range(3):
+        world.say("x")
+    viewer.session.fall_behind()
+    assert finish(viewer) == ["a 1-1 more agents", "a 1-5 events"]
+    assert viewer.shown() == {"x": {"mood": "sad"}}
+
+
+# removals that are known, and those that are forgotten
+
+
+def test_an_agent_that_went_and_came_back_shows_nothing_of_its_first_life(small_parts: None) -> None:
+    world = World()
+    world.set("x", mood="happy", place="pool")
+    viewer = world.viewer(A)
+    viewer.settle()
+    world.remove("x")
+    world.set("x", mood="new")
+    viewer.session.fall_behind()
+    viewer.step()
+    assert viewer.shown() == {"x": {"mood": "new"}}
+
+
+def test_an_agent_that_goes_and_comes_back_during_a_pass_is_back_before_its_events(small_parts: None) -> None:
+    world = World()
+    world.set("x", mood="happy", place="pool")
+    viewer = world.viewer(A)
+    viewer.settle()
+    world.set("x", mood="sad")
+    world.say("x")
+    viewer.session.fall_behind()
+    viewer.step()
+    world.remove("x")
+    world.set("x", mood="new")
+    while (frame := viewer.step()) is not None and "events" not in frame:
+        pass
+    assert frame is not None
+    assert viewer.shown() == {"x": {"mood": "new"}}
+
+
+def test_a_snapshot_has_no_removals_of_agents_that_were_back_before_it() -> None:
+    world = World()
+    world.set("x", mood="happy")
+    world.remove("x")
+    world.set("x", mood="new")
+    viewer = world.viewer(A)
+    viewer.session.fall_behind()
+    assert finish(viewer) == ["a 0-3 reset agents"]
+
+
+def forget(world: World) -> None:
+    """Has the channel's tombstones compacted, up to the second last of what goes here."""
+    for name in ("lost 1", "lost 2", "lost 3"):
+        world.set(name, mood="short")
+    for name in ("lost 1", "lost 2", "lost 3"):
+        world.remove(name)
+
+
+def test_a_field_taken_off_while_a_snapshot_is_on_its_way_is_not_left_over(small_parts: None) -> None:
+    """x was told, urgently, with a place that it lost; that it did so is forgotten when its turn comes."""
+    world = World(max_tombstones=2)
+    for name in "vwx":
+        world.set(name, mood="calm")
+    viewer = world.viewer(A)
+    viewer.step()
+    world.set("x", priority=CRITICAL, place="pool")
+    frame = viewer.step()
+    assert frame is not None
+    assert frame["agents"]["x"]["set"]["place"] == "pool"
+    world.unset("x", "place")
+    forget(world)
+    assert world.store.channel("a").floor > 5
+    finish(viewer)
+    assert viewer.shown() == {name: {"mood": "calm"} for name in "vwx"}
+
+
+@pytest.mark.parametrize("is_resumed", [False, True])
+def test_a_position_at_the_floor_itself_is_known_exactly(is_resumed: bool) -> None:
+    world = World(max_tombstones=2)
+    for name in "stux":
+        world.set(name, mood="calm")
+    world.remove("s")
+    world.remove("t")
+    viewer = world.viewer(A)
+    viewer.settle()
+    world.remove("u")
+    assert world.store.channel("a").floor == viewer.mirrors[A].position
+    if is_resumed:
+        viewer.connect()
+    else:
+        viewer.session.fall_behind()
+    assert finish(viewer) == ["a 6-7 removed"]
+
+
+def test_removals_up_to_a_target_that_are_all_told_may_be_forgotten(small_parts: None) -> None:
+    world = World(max_tombstones=2)
+    for name in "stux":
+        world.set(name, mood="calm")
+    viewer = world.viewer(A)
+    viewer.settle()
+    world.say("x")
+    world.remove("s")
+    target = world.remove("t")
+    viewer.session.fall_behind()
+    viewer.step()
+    world.remove("u")
+    assert world.store.channel("a").floor == target
+    assert not any("reset" in frame for frame in finish(viewer))
+    viewer.settle()
+    assert viewer.shown() == {"x": {"mood": "calm"}}
+    assert viewer.said() == [5]
+
+
+def test_an_urgent_removal_is_told_from_the_floor_itself(small_parts: None) -> None:
+    world = World(max_tombstones=2)
+    for name in "stuvwx":
+        world.set(name, mood="calm")
+    world.remove("s")
+    world.remove("t")
+    viewer = world.viewer(A)
+    viewer.settle()
+    for name in "vwx":
+        world.set(name, mood="wild")
+    viewer.session.fall_behind()
+    viewer.step()
+    world.remove("u", priority=CRITICAL)
+    assert world.store.channel("a").floor == viewer.mirrors[A].position
+    assert outline([viewer.step() or {}]) == ["a 8-8 urgent more removed"]
+
+
+def test_a_view_that_starts_afresh_in_a_pass_leaves_the_others_their_places(small_parts: None) -> None:
+    world = World(max_tombstones=2)
+    world.set("x", "ab", mood="happy")
+    world.say("x")
+    viewer = world.viewer(A, B)
+    viewer.settle()
+    world.set("x", "b", mood="sad")
+    forget(world)
+    viewer.session.fall_behind()
+    told = finish(viewer)
+    assert told[0] == "a 0-0 reset more agents"
+    assert told[-1] == "b 1-3"
+    assert viewer.shown(A) == {"x": {"mood": "happy"}}
+    assert viewer.shown(B) == {"x": {"mood": "sad"}}
+    world.say("x")
+    viewer.settle()
+    assert viewer.mirrors[A].missed == 0, "how many events there were is told with the reset"
+
+
+def test_a_view_that_starts_afresh_and_has_nothing_is_emptied() -> None:
+    world = World(max_tombstones=2)
+    world.set("x", mood="happy")
+    viewer = world.viewer(A)
+    viewer.settle()
+    world.remove("x")
+    forget(world)
+    viewer.session.fall_behind()
+    assert finish(viewer) == [f"a 0-{world.store.head} reset"]
+    assert viewer.shown() == {}
+
+
+def test_compaction_past_the_target_takes_nothing_away_that_did_not_change() -> None:
+    world = World(max_tombstones=2)
+    world.set("w", mood="calm")
+    world.set("v", mood="calm")
+    viewer = world.viewer(A)
+    viewer.settle()
+    world.set("v", mood="wild")
+    world.say("v")
+    viewer.session.fall_behind()
+    world.say("w")
+    assert outline([viewer.step() or {}]) == ["a 2-2 more agents"]  # all states, and no event
+    forget(world)
+    assert not any("reset" in frame for frame in finish(viewer))
+    viewer.settle()
+    assert viewer.shown() == {"w": {"mood": "calm"}, "v": {"mood": "wild"}}
+    assert viewer.said() == [4, 5]
+
+
+# events that the ring lets go of during a pass
+
+
+def test_an_event_lost_after_the_states_were_told_is_counted_and_no_later_one() -> None:
+    """`event_count` is how many events the channel ever had at `to`, however many came and went since."""
+    world = World(max_events=2)
+    world.set("x", mood="happy")
+    viewer = world.viewer(A)
+    viewer.settle()
+    world.set("x", mood="sad")
+    world.say("x")
+    viewer.session.fall_behind()
+    world.set("y", mood="calm")
+    assert outline([viewer.step() or {}]) == ["a 1-1 more agents"]
+    for _ in range(3):
+        world.say("x")
+    frame = viewer.step()
+    assert frame is not None
+    assert (frame["to"], frame["event_count"], frame.get("events")) == (3, 1, None)
+    viewer.settle()
+    assert viewer.mirrors[A].missed == 2
+    assert viewer.said() == [6, 7]
+
+
+def test_an_event_that_was_told_may_be_lost_without_a_word() -> None:
+    world = World(max_events=1)
+    world.set("x", mood="happy")
+    viewer = world.viewer(A)
+    viewer.settle()
+    told = world.say("x")
+    viewer.settle()
+    viewer.session.fall_behind()
+    world.say("x")
+    assert world.store.channel("a").last_evicted == told
+    assert finish(viewer) == []
+    viewer.settle()
+    assert viewer.mirrors[A].missed == 0
+
+
+# what says something of how long news takes
+
+
+def test_what_an_urgent_part_told_before_is_no_news_in_its_turn(small_parts: None) -> None:
+    """An acknowledgement of the second would say how long an agent waited that had been shown long ago."""
+    world = World()
+    for name in "wx":
+        world.set(name, mood="calm")
+    viewer = world.viewer(A)
+    viewer.settle()
+    for name in "wx":
+        world.set(name, mood="wild")
+    viewer.session.fall_behind()
+    first = viewer.session.next_frame()
+    world.set("x", priority=CRITICAL, mood="fire")
+    urgent, again = viewer.session.next_frame(), viewer.session.next_frame()
+    assert first is not None and urgent is not None and again is not None  # noqa: PT018
+    assert first.queued
+    assert urgent.is_urgent
+    assert "fire" in again.text
+    assert not again.queued
+
+
+# what is urgent in several channels
+
+
+def test_urgent_states_of_all_channels_come_before_urgent_events_of_any(small_parts: None) -> None:
+    world = World()
+    for name in "vwx":
+        world.set(name, "ab", mood="calm")
+    viewer = world.viewer(A, B)
+    viewer.settle()
+    for name in "vw":
+        world.set(name, "ab", mood="wild")
+    viewer.session.fall_behind()
+    viewer.step()
+    world.set("x", "ab", mood="fire")
+    world.say("x", "a", CRITICAL)
+    world.say("x", "b", CRITICAL)
+    assert [frame for frame in finish(viewer) if "urgent" in frame] == [
+        "a 3-3 urgent more agents",
+        "b 3-3 urgent more agents",
+        "a 3-3 urgent more events",
+        "b 3-3 urgent more events",
+    ]
+
+
+def test_an_urgent_part_of_a_snapshot_brings_no_old_event(small_parts: None) -> None:
+    world = World()
+    for name in "vwx":
+        world.set(name, mood="calm")
+    world.say("x")
+    viewer = world.viewer(A)
+    viewer.step()
+    world.set("x", priority=CRITICAL, mood="fire")
+    assert outline([viewer.step() or {}]) == ["a 0-0 urgent more agents"]
+    viewer.settle()
+    assert viewer.said() == []

@@ -262,7 +262,8 @@ def test_a_pass_that_repeats_nothing_is_one(world: World) -> None:
     assert asked(world).queued == HIGHS
 
 
-def test_a_frame_made_for_one_further_behind_is_no_sample(world: World) -> None:
+@pytest.mark.parametrize("is_at_once", [True, False])
+def test_a_frame_made_for_one_further_behind_is_no_sample(world: World, is_at_once: bool) -> None:
     """Law C6 shares it: to this one some of it is old."""
     other = SyncStream(world.stream.renderer, Credit(1_000_000, 1000), lambda: world.monotonic)
     other.subscribe({View("a"): ("e", 1), View("b"): ("e", 0)})
@@ -274,10 +275,23 @@ def test_a_frame_made_for_one_further_behind_is_no_sample(world: World) -> None:
     shared = world.live()
     assert other.live() is shared
     other.credit.asked = None
-    assert other.at_once(shared) is True
+    if is_at_once:
+        assert other.at_once(shared) is True
+    else:
+        next(iter(other.texts(shared)))
     assert other.credit.asked is not None
     assert (other.credit.asked.oldest, other.credit.asked.queued) == (50.0, ())
     assert world.stream.at_once(shared) is True
+    assert asked(world).queued == HIGHS
+
+
+def test_the_first_news_of_a_connection_is_a_sample_whatever_the_clock_begins_with() -> None:
+    world = World(window_bytes=1000)
+    world.monotonic = 0.0
+    world.stream.begin("a")
+    world.settle()
+    world.say("a", 400)
+    assert world.stream.at_once(world.live()) is True
     assert asked(world).queued == HIGHS
 
 

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
-from django_update_pipeline import UpdatePriority
+from django_update_pipeline import UpdatePipeline, UpdatePriority
 from django_update_pipeline.core.codes import SERVER_STOPPING
-from django_update_pipeline.runtime.connections import MAX_REPLIES
+from django_update_pipeline.runtime.clock import SystemClock
+from django_update_pipeline.runtime.connections import MAX_REPLIES, TURN_CHARS
+from django_update_pipeline.runtime.turns import SHARE_S
 from django_update_pipeline.testing import RecordingSocket, in_virtual_time
 
 from .conftest import MakePipeline, settled
@@ -408,3 +410,58 @@ async def test_observers_are_told_of_connections_and_may_fail(make_pipeline: Mak
         await pipeline.register_websocket("one", RecordingSocket())
         await pipeline.register_websocket("one", RecordingSocket())
     assert told == [("opened", "one"), ("closed", "one")] * 2
+
+
+# many who catch up at once
+
+
+async def most_in_a_turn(pipeline: UpdatePipeline, agents: int) -> tuple[int, int]:
+    """How many frames, and how many characters, twenty that catch up are told between two turns of another task."""
+    sockets = [RecordingSocket() for _ in range(20)]
+    for number, socket in enumerate(sockets):
+        await pipeline.register_websocket(f"c{number}", socket)
+    frames = chars = 0
+    async with asyncio.timeout(60):
+        while any(len(socket.states) < agents for socket in sockets):
+            before = [len(socket.texts) for socket in sockets]
+            await asyncio.sleep(0)
+            new = [
+                text for socket, count in zip(sockets, before, strict=True) for text in socket.texts[count:]
+            ]
+            frames, chars = max(frames, len(new)), max(chars, sum(map(len, new)))
+    return frames, chars
+
+
+class SlowClock(SystemClock):
+    """A clock by which each look at it takes as long as a turn may."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    def monotonic(self) -> float:
+        self.looks += 1
+        return super().monotonic() + self.looks * SHARE_S
+
+
+async def test_however_many_catch_up_they_share_the_turns_of_the_loop(make_pipeline: MakePipeline) -> None:
+    """Else whoever keeps up would wait until all of them were told all: here 8 MB."""
+    pipeline = make_pipeline()
+    size, agents = 20_000, 20
+    async with pipeline:
+        for number in range(agents):
+            pipeline.queue_agent_update(f"a{number}", "state_change", {"text": "x" * size})
+        await settled(pipeline)
+        _, chars = await most_in_a_turn(pipeline, agents)
+    assert chars <= 2 * (TURN_CHARS + size + 1000)
+
+
+async def test_a_slice_ends_when_its_time_is_over_however_little_it_told(make_pipeline: MakePipeline) -> None:
+    pipeline = make_pipeline()
+    agents = 60
+    async with pipeline:
+        for number in range(agents):
+            pipeline.queue_agent_update(f"a{number}", "state_change", {"n": number})
+        await settled(pipeline)
+        pipeline.websocket_manager.clock = SlowClock()
+        frames, _ = await most_in_a_turn(pipeline, agents)
+    assert frames <= 8
