@@ -25,9 +25,9 @@ pytestmark = pytest.mark.slow
 CHANNEL = "updates"
 IS_LONG = os.environ.get("UPDATE_PIPELINE_LONG") == "1"
 #: How many viewers, and for how long agents live.
-VIEWERS, LIVE_S = (200, 60.0) if IS_LONG else (40, 6.0)
+VIEWERS, LIVE_S = (200, 60.0) if IS_LONG else (24, 4.0)
 AGENTS = 25
-SLOW_READ_S = 0.3  # a slow viewer reads some three frames a second; twenty are made
+SLOW_READ_S = 0.2  # a slow viewer reads some five frames a second; twenty are made
 
 
 class Viewer:

@@ -37,7 +37,9 @@ def told() -> dict[str, list[float]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("place", range(2), ids=["as recorded", "villa"])
+@pytest.mark.parametrize(
+    "place", [pytest.param(0, id="as recorded", marks=pytest.mark.long), pytest.param(1, id="villa")]
+)
 def test_the_page_tells_the_ratios_that_are_measured(benchmark: Any, place: int) -> None:
     path = benchmark.default_recording()
     if not path.exists():
