@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
+import prometheus_client  # noqa: F401 - what is scraped needs it: without it this module is left out
 import pytest
 from django.core.asgi import get_asgi_application
 
