@@ -27,7 +27,6 @@ class Turn:
     event_count: int = 0  # how many events the channel ever had at the pass's target: the ring forgets
     reset_told: bool = False
     removals_told: bool = False
-    has_parts: bool = False
     is_open: bool = False  # the last frame it was told was a part: one that is none has to follow
     is_done: bool = False  # its position has reached the target
     cursor: int = 0  # the creation offset of the agent sent last

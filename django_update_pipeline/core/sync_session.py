@@ -156,7 +156,7 @@ class SyncSession:
         elif count:
             told = dict(zip(live.views, live.after[count - 1], strict=True))
             self.positions = tuple(
-                max(at, told.get(view, 0)) for view, at in zip(self.views, self.positions, strict=True)
+                max(at, told[view]) for view, at in zip(self.views, self.positions, strict=True)
             )
         if count == len(live.frames):
             self.position = live.to
@@ -169,10 +169,9 @@ class SyncSession:
         """The next frame of the pass, read from the store now; None ends the pass."""
         catch_up = self.catch_up
         assert catch_up is not None
-        if not catch_up.pending and catch_up.may_overtake:
-            catch_up.may_overtake = False
-            if not all(turn.is_done for turn in catch_up.turns):  # else there is nothing left to overtake
-                self._gather_urgent(catch_up)
+        has_more = not all(turn.is_done for turn in catch_up.turns)  # else there is nothing left to overtake
+        if not catch_up.pending and catch_up.may_overtake and has_more:
+            self._gather_urgent(catch_up)
         while not catch_up.pending and catch_up.index < len(catch_up.turns):
             self._tell_states(catch_up, catch_up.index)
         if not catch_up.pending:
@@ -234,11 +233,11 @@ class SyncSession:
         catch_up.index += 1
         at, to = self.positions[place], self._end(place, catch_up.target, channel)
         if turn.is_snapshot or not turn.view.events_between(channel, at, to):
-            if turn.is_owed or turn.has_parts or not builder.is_empty or turn.view.last_evicted(channel) > at:
+            if turn.is_owed or turn.is_open or not builder.is_empty or turn.view.last_evicted(channel) > at:
                 self._last(catch_up, place, builder)
             else:
                 turn.is_done = True  # nothing changed: nothing to say, and the position stays
-        elif not turn.has_parts and self._is_alone(catch_up, turn) and self.store.head == catch_up.target:
+        elif not turn.is_open and self._is_alone(catch_up, turn) and self.store.head == catch_up.target:
             events = turn.view.events_between(channel, at, to)
             if builder.size + sum(len(event.data) + 100 for event in events) <= PART_CHARS:
                 for event in events:  # all there is to tell, in one frame
@@ -431,7 +430,6 @@ class SyncSession:
 
     def _part(self, catch_up: Pass, place: int, builder: FrameBuilder, *, is_urgent: bool = False) -> None:
         """A frame that moves no position."""
-        catch_up.turns[place].has_parts = True
         self._tell(catch_up, place, builder, self.positions[place], more=True, is_urgent=is_urgent)
 
     def _last(self, catch_up: Pass, place: int, builder: FrameBuilder) -> None:

@@ -26,9 +26,7 @@ LEFT_OUT = {"__init__", "circuit_table", "codes", "part_kinds", "ports", "sync_p
 #: What many tests build and few are about: the tests named after it hold it, and the others would only cost time.
 BY_THEIR_OWN_TESTS = {"store"}
 #: Modules that no shard has yet, each with the reason. The table of docs/explanation/how-it-is-tested.md names them.
-NOT_MEASURED = {
-    "sync_session": "95.3 % killed, each survivor explained, before its passes were told of compaction; not run since",
-}
+NOT_MEASURED = {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,7 @@ class Viewer:
 
     def take(self, sent: Any) -> dict[str, Any]:
         frame: dict[str, Any] = json.loads(sent.text)
+        assert None not in frame.get("removed", ()), frame
         assert self.mirrors[sent.view].apply(frame), (
             f"{frame} begins after {self.mirrors[sent.view].position}"
         )
@@ -996,6 +997,15 @@ def test_states_with_more_events_than_fit_one_frame_come_before_them(monkeypatch
     assert viewer.shown() == {"x": {"mood": "sad"}}
 
 
+def test_an_empty_channel_is_reset_also_by_a_pass_that_begins_again() -> None:
+    """What the client held of it before must go away."""
+    world = World()
+    viewer = world.viewer(A)
+    viewer.mirrors[B] = Mirror()
+    viewer.session.subscribe({B: None})
+    assert finish(viewer) == ["a 0-0 reset", "b 0-0 reset"]
+
+
 # removals that are known, and those that are forgotten
 
 
@@ -1167,6 +1177,25 @@ def test_compaction_past_the_target_takes_nothing_away_that_did_not_change() -> 
     assert viewer.said() == [4, 5]
 
 
+def test_all_that_went_during_a_pass_is_told_before_its_events_in_order(small_parts: None) -> None:
+    world = World()
+    for name in "stuvx":
+        world.set(name, mood="calm")
+    viewer = world.viewer(A)
+    viewer.settle()
+    world.set("x", mood="sad")
+    world.say("x")
+    viewer.session.fall_behind()
+    viewer.step()
+    for name in "ustv":
+        world.remove(name)
+    viewer.frames = []
+    finish(viewer)
+    removed = [name for frame in viewer.frames for name in frame.get("removed", ())]
+    assert removed == list("ustv")
+    assert [bool(frame.get("events")) for frame in viewer.frames] == [False] * 4 + [True]
+
+
 # events that the ring lets go of during a pass
 
 
@@ -1206,6 +1235,20 @@ def test_an_event_that_was_told_may_be_lost_without_a_word() -> None:
     assert viewer.mirrors[A].missed == 0
 
 
+def test_an_event_lost_of_a_view_that_was_told_nothing_is_counted_in_the_pass() -> None:
+    world = World(max_events=1)
+    world.set("x", "ab", mood="happy")
+    viewer = world.viewer(A, B)
+    viewer.settle()
+    world.say("x", "a")
+    world.set("x", "b", mood="sad")
+    viewer.session.fall_behind()
+    assert outline([viewer.step() or {}]) == ["b 1-3 agents"]
+    world.say("x", "a")
+    assert finish(viewer) == ["a 1-3"]
+    assert viewer.mirrors[A].missed == 1
+
+
 # what says something of how long news takes
 
 
@@ -1227,6 +1270,21 @@ def test_what_an_urgent_part_told_before_is_no_news_in_its_turn(small_parts: Non
     assert urgent.is_urgent
     assert "fire" in again.text
     assert not again.queued
+
+
+def test_all_parts_of_a_pass_without_anything_urgent_say_how_long_news_takes(small_parts: None) -> None:
+    world = World()
+    for name in "vwx":
+        world.set(name, mood="calm")
+    viewer = world.viewer(A)
+    viewer.settle()
+    for name in "vwx":
+        world.set(name, mood="wild")
+    viewer.session.fall_behind()
+    for _ in "vwx":
+        frame = viewer.session.next_frame()
+        assert frame is not None
+        assert frame.queued
 
 
 # what is urgent in several channels
@@ -1264,3 +1322,63 @@ def test_an_urgent_part_of_a_snapshot_brings_no_old_event(small_parts: None) -> 
     assert outline([viewer.step() or {}]) == ["a 0-0 urgent more agents"]
     viewer.settle()
     assert viewer.said() == []
+
+
+def test_an_urgent_event_of_two_channels_overtakes_in_both(small_parts: None) -> None:
+    world = World()
+    for name in "vwx":
+        world.set(name, "ab", mood="calm")
+    viewer = world.viewer(A, B)
+    viewer.settle()
+    for name in "vw":
+        world.set(name, "ab", mood="wild")
+    viewer.session.fall_behind()
+    viewer.step()
+    world.say("x", "ab", CRITICAL)
+    assert outline([viewer.step() or {}, viewer.step() or {}]) == [
+        "a 3-3 urgent more events",
+        "b 3-3 urgent more events",
+    ]
+
+
+def test_the_first_event_of_a_log_overtakes_with_the_others_of_its_agent(small_parts: None) -> None:
+    world = World()
+    viewer = world.viewer(A)
+    viewer.settle()
+    world.say("x")
+    for name in "vw":
+        world.set(name, mood="calm")
+    viewer.connect()
+    viewer.step()
+    world.say("x", priority=CRITICAL)
+    assert outline([viewer.step() or {}]) == ["a 0-0 urgent more events"]
+    assert viewer.said() == [1]
+    viewer.settle()
+    assert viewer.said() == [1, 4]
+
+
+def test_urgent_events_of_all_channels_together_are_no_more_than_a_part_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else whoever makes enough of them would keep the rest from its turn."""
+    monkeypatch.setattr(sync_session, "PART_CHARS", 1000)
+    world = World()
+    for number in range(40):
+        world.set(f"n{number}", mood="calm")
+    world.set("x", "ab", mood="calm")
+    viewer = world.viewer(A, B)
+    viewer.settle()
+    for number in range(40):
+        world.set(f"n{number}", text="." * 900)
+    viewer.session.fall_behind()
+    viewer.step()
+    for number in range(10):
+        world.put(
+            UpdateKind.EVENT, "x", {"n": world.store.head + 1, "text": "." * 300}, "ab"[number % 2], CRITICAL
+        )
+    in_a_row, most = 0, 0
+    while (frame := viewer.step()) is not None:
+        in_a_row = in_a_row + 1 if "urgent" in frame else 0
+        most = max(most, in_a_row)
+    assert most == 2
+    assert len(viewer.said(A)) == len(viewer.said(B)) == 5
