@@ -18,8 +18,7 @@ DIGITS = {
     1: ("",),
     2: ("[02468]", "[13579]"),
     3: ("[0369]", "[147]", "[258]"),
-    4: ("[048]", "[159]", "[26]", "[37]"),
-    5: ("[05]", "[16]", "[27]", "[38]", "[49]"),
+    5: ("[05]", "[16]", "[27]", "[38]", "[49]"),  # and not 4, of which two would be half as large again
 }
 #: Protocols, values, tables: all of it runs at import, before a mutant can be switched on. Tests enumerate the tables.
 LEFT_OUT = {"__init__", "circuit_table", "codes", "part_kinds", "ports", "sync_pass"}
@@ -77,7 +76,8 @@ def shards() -> tuple[Shard, ...]:
     lines = 0
     for name, size in sorted(modules().items(), key=lambda item: (item[1], item[0])):
         if size > SHARD_LINES:
-            made += [Shard((name,), digits) for digits in DIGITS[min(max(DIGITS), -(-size // SHARD_LINES))]]
+            parts = min((count for count in DIGITS if count * SHARD_LINES >= size), default=max(DIGITS))
+            made += [Shard((name,), digits) for digits in DIGITS[parts]]
         else:
             if gathered and lines + size > SHARD_LINES:
                 made.append(Shard(tuple(gathered)))
