@@ -150,6 +150,8 @@ class SyncSession:
     def sent(self, live: SyncLive, count: int) -> None:
         """Notes how many of the shared frames were written, also if a pass began meanwhile."""
         if self.catch_up is not None:
+            if count:
+                self.catch_up.is_news = False
             return  # frames repeat harmlessly: the pass tells from its own positions
         if count and live.views == self.views:
             self.positions = tuple(map(max, self.positions, live.after[count - 1]))

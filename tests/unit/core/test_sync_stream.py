@@ -255,6 +255,24 @@ def test_a_pass_that_repeats_what_was_written_is_none(world: World) -> None:
     assert (asked(world).oldest, asked(world).queued) == (50.0, ())
 
 
+@pytest.mark.parametrize("written", [0, 1])
+def test_a_pass_that_began_while_frames_were_written_is_a_sample_if_none_was(
+    world: World, written: int
+) -> None:
+    """A subscription came between two of them, so the positions did not move, and the first is told again."""
+    frames = world.stream.texts(live := world.live())
+    for _ in range(written):
+        next(frames)
+    world.stream.subscribe({View("c"): None})
+    world.stream.sent(live, written)
+    if written:
+        world.credit.acknowledged("a", 1, world.monotonic)
+    world.monotonic += ASK_EVERY_S
+    while world.credit.asked is None:
+        assert world.stream.next_text() is not None
+    assert (asked(world).channel, asked(world).queued) == ("a", () if written else HIGHS)
+
+
 def test_a_pass_that_repeats_nothing_is_one(world: World) -> None:
     world.stream.sent(world.live(), 0)
     world.monotonic += ASK_EVERY_S
