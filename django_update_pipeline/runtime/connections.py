@@ -232,12 +232,15 @@ class Connection:
                         continue
                     written = self._write_at_once(session, live)
                     if not written:
+                        feed = self.feed
                         for text in session.texts(live):
                             await send({"type": "websocket.send", "text": text})
                             written += 1
                             self.written += 1
                             if store.head != head or replies or self._closing is not None:
                                 break  # what is left of these frames may be stale by now
+                            if self.feed is not feed:
+                                break  # or it may no longer be seen: a hook has hidden some of it meanwhile
                     session.sent(live, written)
                     hub.frames_sent += written
                     # Where the next frame was too large for the room that is left, there is more to tell.
@@ -497,6 +500,8 @@ class WebSocketManager:
         for connection in list(self.connections.values()):
             if connection.task is not None and connection.task.get_loop() is not loop:
                 self.forget(connection)
+        if self._due:  # the turn in which they were to be served may have been the other loop's
+            loop.call_soon(self._serve)
 
     def forget_all(self) -> None:
         """Lets go of everything, without a word to the sockets: their loop is gone, or they were closed."""

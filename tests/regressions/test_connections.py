@@ -4,8 +4,20 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from django_update_pipeline import UpdatePipeline
+from django_update_pipeline.core.credit import Credit
+from django_update_pipeline.core.messages import UpdatePriority
+from django_update_pipeline.core.publication import Change, Publication, UpdateKind
+from django_update_pipeline.core.sync_stream import SyncStream
+from django_update_pipeline.core.view import View
+from django_update_pipeline.runtime.connections import sender
+from django_update_pipeline.runtime.socket import SocketClient
+from django_update_pipeline.runtime.viewing import Viewing
 from django_update_pipeline.testing import RecordingSocket
+
+NORMAL = UpdatePriority.NORMAL
 
 
 async def test_a_forgotten_connection_that_changes_its_channels_leaves_the_others_their_feed() -> None:
@@ -83,3 +95,74 @@ async def test_a_client_that_takes_no_frame_is_closed_at_the_end_too() -> None:
     await asyncio.wait_for(socket.blocked.wait(), 5)
     await pipeline.stop()
     assert socket.is_closed
+
+
+@pytest.mark.parametrize("is_withdrawn", [True, False], ids=["withdrawn", "narrowed"])
+async def test_what_is_hidden_while_shared_frames_are_written_is_not_in_those_left(
+    is_withdrawn: bool,
+) -> None:
+    """A slow socket had one frame of several in hand: the others, made before a hook hid fields, came after it."""
+    async with UpdatePipeline() as pipeline:
+        manager, socket = pipeline.websocket_manager, RecordingSocket()
+        session = SyncStream(manager.sync_renderer, Credit(1_000_000, 1000), pipeline.clock.monotonic)
+        session.subscribe({View("a"): None, View("b"): None})
+        viewing = Viewing(pipeline, SocketClient("one"))
+        viewing.connection = connection = manager.open("one", sender(socket), session=session)
+        await socket.until(lambda: {frame["channel"] for frame in socket.frames} >= {"a", "b"})
+        await asyncio.sleep(0)
+        assert session.catch_up is None
+
+        socket.block()
+        changes = tuple(
+            Change(UpdateKind.MERGE, "agent", (name,), "u", b'{"seen":1,"secret":1}', (), 1.0, NORMAL)
+            for name in "ab"
+        )
+        pipeline.apply(Publication("p", changes))
+        await asyncio.wait_for(socket.blocked.wait(), 5)
+        before = len(socket.frames)
+        if is_withdrawn:
+            viewing.take_off(("b",))
+        else:
+            assert viewing.show(View("b", ("seen",)))
+        socket.unblock()
+        await socket.until(lambda: len(socket.frames) > before, timeout_s=5)
+        await manager.caught_up(5)
+
+        told = [frame for frame in socket.frames[before:] if frame["channel"] == "b"]
+        assert "secret" not in str(told)
+        assert [frame.get("view") for frame in told if frame.get("agents")] == ["seen"] * (not is_withdrawn)
+        assert connection.is_registered
+
+
+async def test_news_of_a_loop_that_ended_keeps_nobody_waiting_on_the_next() -> None:
+    """It ended before its connections were handed them, and nothing was handed to anybody on another loop."""
+    pipeline = UpdatePipeline()
+    change = Change(UpdateKind.MERGE, "agent", ("updates",), "u", b'{"n":1}', (), 1.0, NORMAL)
+
+    def other_loop() -> None:
+        async def wait() -> None:
+            await pipeline.register_websocket("old", RecordingSocket())
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert pipeline.websocket_manager.connections["old"].is_idle
+
+        def tell() -> None:
+            pipeline.apply(Publication("p", (change,)))
+            loop.stop()  # with the turn that has not come yet
+
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(wait())
+        loop.call_soon(tell)
+        loop.run_forever()
+        for task in asyncio.all_tasks(loop):
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+        loop.close()
+
+    await asyncio.to_thread(other_loop)
+    async with pipeline:
+        socket = RecordingSocket()
+        await pipeline.register_websocket("new", socket)
+        await pipeline.websocket_manager.caught_up(5)
+        assert pipeline.websocket_manager.connections["new"].is_idle
+        pipeline.queue_agent_update("agent", data={"n": 2})
+        await socket.until(lambda: socket.states.get("agent") == {"n": 2}, timeout_s=5)
