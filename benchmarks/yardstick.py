@@ -24,6 +24,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 LIMIT, STOCK = "C send()", "channels uvicorn/sansio"
 NATIVE, URGENT, CONSUMER = "ours classic", "ours classic critical", "ours channels classic"
+SYNC, RIVALS = "ours sync", ("socketify", "nats")
+BUSY = "paced:100:10000:50"
 PACED, TICK, SLOW = "paced:100:250", "paced:100:250:25", "slow:100:250"
 
 RUNS: dict[str, tuple[list[str], list[str]]] = {
@@ -31,6 +33,11 @@ RUNS: dict[str, tuple[list[str], list[str]]] = {
     "sat1000": (["sat:1000"], [LIMIT, NATIVE]),
     "paced": ([PACED, TICK], [LIMIT, NATIVE, URGENT]),
     "slow": ([SLOW], [NATIVE]),
+    "sync100": (["sat:100"], [STOCK, *RIVALS, SYNC]),
+    "sync1000": (["sat:1000"], [STOCK, *RIVALS, SYNC]),
+    "busy": ([BUSY], [SYNC]),
+    "mem": (["mem"], [SYNC]),
+    "stall": (["stall:100:250"], [SYNC]),
 }
 
 Result = dict[str, Any]
@@ -120,6 +127,28 @@ FIGURES = [
         lambda g: g(SLOW, NATIVE)["rss_peak_mb"] - g(PACED, NATIVE)["rss_peak_mb"],
     ),
     Figure("one of 100 stalled: others lost %", 0, False, lambda g: lost(g(SLOW, NATIVE))),
+    *(
+        figure
+        for test, clients in (("sat:100", "100"), ("sat:1000", "1,000"))
+        for figure in (
+            Figure(
+                f"{clients} clients, sync: speed / stock Channels",
+                200,
+                True,
+                lambda g, test=test: speed(g(test, SYNC)) / speed(g(test, STOCK)),
+            ),
+            Figure(
+                f"{clients} clients, sync: speed / the faster of uWebSockets and NATS",
+                1.2,
+                True,
+                lambda g, test=test: speed(g(test, SYNC)) / max(speed(g(test, rival)) for rival in RIVALS),
+            ),
+            Figure(f"{clients} clients, sync: lost %", 0, False, lambda g, test=test: lost(g(test, SYNC))),
+        )
+    ),
+    Figure("100 clients x 10,000/s, sync: p99 ms", 100, False, lambda g: p99(g(BUSY, SYNC))),
+    Figure("100 clients x 10,000/s, sync: lost %", 0, False, lambda g: lost(g(BUSY, SYNC))),
+    Figure("an idle connection, sync: KB", 24, False, lambda g: g("mem", SYNC)["kb_per_conn"]),
 ]
 
 

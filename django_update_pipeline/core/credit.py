@@ -100,11 +100,12 @@ class Credit:
     def must_ask(self, size: int, now: float, *, is_empty: bool = False) -> bool:
         """Whether a frame of so many bytes, sent now, has to ask for its acknowledgement.
 
-        One that says nothing (`is_empty`) asks only for the window's sake: there is nothing to apply, and no age.
+        One that says nothing (`is_empty`) asks only for the window's sake, and not while it is narrow for a start:
+        there is nothing to apply, and no age.
         """
         return self.asked is None and (
             2 * (self.bytes_in_flight + size) >= self.window_bytes
-            or 2 * (self.frames_in_flight + 1) >= self.window_frames
+            or 2 * (self.frames_in_flight + 1) >= (self._most_frames if is_empty else self.window_frames)
             or (not is_empty and now - self._asked_at >= ASK_EVERY_S)
         )
 

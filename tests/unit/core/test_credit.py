@@ -111,6 +111,17 @@ def test_who_does_not_answer_for_long_is_overdue() -> None:
     assert not credit.is_overdue(1e9)
 
 
+def test_a_frame_that_says_nothing_asks_for_the_sake_of_the_whole_window_only() -> None:
+    credit = Credit(400, 16, 4)
+    credit.sent(10, None)
+    assert credit.must_ask(10, 0.0)
+    assert not credit.must_ask(10, 0.0, is_empty=True), "neither by time nor by number"
+    assert credit.must_ask(40, 0.0, is_empty=True)
+    for _ in range(6):
+        credit.sent(0, None)
+    assert credit.must_ask(0, 0.0, is_empty=True)
+
+
 def answered(credit: Credit, took_s: float, frames: int = 1, size: int = 10) -> None:
     """So many frames are sent and applied; the last one asks, and its answer takes so long."""
     for _ in range(frames - 1):
