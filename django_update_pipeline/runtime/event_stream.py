@@ -41,8 +41,8 @@ HEARTBEAT = ":\n\n"
 #: How long a browser waits before it comes back, milliseconds.
 RETRY_MS = 2000
 
-#: A query has at most so many fields.
-MAX_FIELDS = 64
+#: A query has at most so many fields: a projection for each channel, and some.
+MAX_QUERY_FIELDS = 1000
 
 _POSITION = re.compile(r"([A-Za-z0-9._-]{1,90})=([A-Za-z0-9]{1,64}):([0-9]{1,18})(?::([^:]+))?")
 
@@ -69,7 +69,7 @@ def asked_of(query: bytes) -> Asked:
     Raises:
         ValueError: it has too many fields, or a projection that is none.
     """
-    given = parse_qs(query.decode("latin-1"), max_num_fields=MAX_FIELDS)
+    given = parse_qs(query.decode("latin-1"), max_num_fields=MAX_QUERY_FIELDS)
     names = [name for text in given.get("channels", ()) for name in text.split(",") if name]
     fields: dict[str, tuple[str, ...]] = {}
     for text in given.get("fields", ()):

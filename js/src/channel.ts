@@ -58,6 +58,9 @@ export interface Taken {
   isLost: boolean;
 }
 
+/** Of more fields than this no projection is made: all are asked for. */
+const MAX_FIELDS = 100;
+
 const NOTHING: CatchUp = { frames: 0, bytes: 0, agents: 0, fields: 0, events: 0, isReset: false };
 
 export class Channel {
@@ -121,6 +124,7 @@ export class Channel {
     if (wanted.includes(null)) this.#fields = null;
     else if (isFirst) this.#fields = [...new Set(wanted.flatMap((fields) => fields ?? []))];
     else if (this.#fields !== null) this.#fields = [...new Set([...this.#fields, ...wanted.flatMap((f) => f ?? [])])];
+    if (this.#fields !== null && this.#fields.length > MAX_FIELDS) this.#fields = null; // the server would refuse it all
     if (this.view === before) return false;
     this.mirror.epoch = ""; // a position is valid for one view
     return true;

@@ -307,6 +307,25 @@ test("a view has what any of its users asked for", async () => {
   assert.deepEqual(stage.line.all("subscribe")[2].fields, {});
 });
 
+test("who asks for more fields than a projection may have, alone or with others, asks for all", async () => {
+  const stage = staged();
+  const names = (from, to) => Array.from({ length: to - from }, (_, at) => `f${from + at}`);
+  stage.client.channel("villa", { fields: names(0, 60) });
+  stage.client.channel("map", { fields: names(0, 101) });
+  stage.line.greet();
+  await settled();
+  assert.deepEqual(stage.line.all("subscribe")[0].fields, { villa: names(0, 60) });
+  stage.client.channel("villa", { fields: names(60, 100) });
+  await settled();
+  assert.deepEqual(stage.line.all("subscribe")[1].fields, { villa: names(0, 100) });
+  stage.client.channel("villa", { fields: names(100, 101) });
+  await settled();
+  assert.deepEqual(stage.line.all("subscribe")[2], { channels: ["villa"], since: {}, fields: {} });
+  stage.client.channel("villa", { fields: names(0, 1) });
+  await settled();
+  assert.equal(stage.line.all("subscribe").length, 3);
+});
+
 test("a reload is a resume", async () => {
   const storage = new Drawer();
   const first = await live({ storage });

@@ -11,11 +11,12 @@ from django.core.asgi import get_asgi_application
 
 from django_update_pipeline import UpdatePriority
 from django_update_pipeline.core.codes import SERVER_STOPPING
+from django_update_pipeline.core.config import ConnectionConfig
 from django_update_pipeline.core.session import SYSTEM_CHANNEL
 from django_update_pipeline.core.wire import Position
 from django_update_pipeline.routing import with_update_pipeline
 from django_update_pipeline.runtime import event_stream
-from django_update_pipeline.runtime.event_stream import positions_of
+from django_update_pipeline.runtime.event_stream import asked_of, positions_of
 from django_update_pipeline.testing.mirror import Mirror
 
 HOST = (b"host", b"testserver")
@@ -181,6 +182,16 @@ def test_positions_are_read_one_by_one() -> None:
         "b": Position("e1", 7, ""),
         "e": Position("e1", 9, "x,y:"),
     }
+
+
+def test_each_channel_that_a_connection_may_be_on_may_have_a_projection() -> None:
+    names = [f"c{n}" for n in range(ConnectionConfig().max_subscriptions)]
+    query = "&".join([f"channels={','.join(names)}", *(f"fields={name}:x,y" for name in names)])
+    asked = asked_of(query.encode())
+    assert asked.channels == tuple(names)
+    assert asked.fields == dict.fromkeys(names, ("x", "y"))
+    with pytest.raises(ValueError, match="fields"):
+        asked_of(b"&".join([b"since=a"] * 1001))
 
 
 async def test_several_channels_share_a_stream_and_an_id(app: Any, pipeline: Any) -> None:
