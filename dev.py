@@ -115,7 +115,7 @@ def test(arguments: list[str]) -> None:
     if not any(option.startswith(("-e", "-m", "--")) for option in arguments):
         chosen = ["lint", "types", LTS.get(found[0], "nochannels")]
         chosen += [NEWEST[v] for v in reversed(found) if v in NEWEST][:1]
-        chosen += ["nochannels-short", "servers", "docs", "wheel", "e2e"]
+        chosen += ["nochannels", "servers", "docs", "wheel", "e2e"]
         # mutmut forks, which Windows can't.
         chosen += [] if os.name == "nt" else ["mutation-shard"]
         arguments = ["-e", ",".join(chosen), *arguments]

@@ -17,7 +17,7 @@ from .world import World, run_seed
 ROOT = Path(__file__).resolve().parents[2]
 
 #: Some twenty seconds of one processor; the environment `long` plays all.
-SEEDS_IN_CI = 320
+SEEDS_IN_CI = 160
 SEEDS = 10_000
 CHUNK = 20
 

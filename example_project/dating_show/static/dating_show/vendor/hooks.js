@@ -389,6 +389,7 @@ function isOffset(value) {
 }
 
 // src/channel.ts
+var MAX_FIELDS = 100;
 var NOTHING = { frames: 0, bytes: 0, agents: 0, fields: 0, events: 0, isReset: false };
 var Channel = class {
   constructor(name, report) {
@@ -445,6 +446,7 @@ var Channel = class {
     if (wanted.includes(null)) this.#fields = null;
     else if (isFirst) this.#fields = [...new Set(wanted.flatMap((fields) => fields ?? []))];
     else if (this.#fields !== null) this.#fields = [.../* @__PURE__ */ new Set([...this.#fields, ...wanted.flatMap((f) => f ?? [])])];
+    if (this.#fields !== null && this.#fields.length > MAX_FIELDS) this.#fields = null;
     if (this.view === before) return false;
     this.mirror.epoch = "";
     return true;
