@@ -18,7 +18,7 @@ from tests.property import test_sync_laws as laws
 
 from .conftest import Node
 
-WORLDS = 300
+WORLDS = 600
 STEPS = 70
 NAMES = ("f", "g", "h", "__proto__", "constructor", "ünï", "", "7")
 

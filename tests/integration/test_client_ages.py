@@ -174,6 +174,7 @@ async def test_a_client_that_measures_nothing_is_in_the_upper_bound_alone(port: 
     assert metrics["applied"]["count"] == 0
 
 
+@pytest.mark.long  # waits in vain now and then where three workers share two processors
 async def test_what_nobody_asked_for_is_no_sample(port: Any) -> None:
     """A flood of acknowledgements weighs nothing, whatever they say."""
     line, number = port
