@@ -232,24 +232,38 @@ function positionText({ epoch, offset, view }: Position): string {
 /**
  * The first transport, or the second where the first does not work: after two lines of the first in a row that the
  * server did not greet they take turns, and once the second has worked, after one.
+ *
+ * A server that restarts is away for both. So where the first has worked on this page, a greeting through the second
+ * says that the server is back, and is left for one more attempt of the first; only if that fails does the second stay.
  */
 export function withFallback(first: Transport, second: Transport): Transport {
   let patience = 2;
   let attempts = 0; // since a server has greeted
+  let isFirstToTry = false; // it has worked since the second was last left for it
   return {
     open(handlers) {
       const isSecond = attempts >= patience && (attempts - patience) % 2 === 0;
+      let isGreeted = false;
       attempts++;
-      return (isSecond ? second : first).open({
+      const line = (isSecond ? second : first).open({
         message(text) {
-          if (attempts > 0 && text.includes('"connection_id"')) {
+          const isGreeting = !isGreeted && text.includes('"connection_id"');
+          if (isGreeting) {
+            isGreeted = true;
             attempts = 0;
             patience = isSecond ? 1 : 2;
           }
           handlers.message(text);
+          if (!isGreeting) return;
+          const isLeft = isSecond && isFirstToTry;
+          isFirstToTry = !isSecond;
+          if (!isLeft) return;
+          line.close();
+          handlers.closed(1006, "");
         },
         closed: (code, reason) => handlers.closed(code, reason),
       });
+      return line;
     },
   };
 }

@@ -245,6 +245,28 @@ test("the second transport has its turn where the first does not work, and the f
   assert.deepEqual(opened, ["socket", "socket", "stream"]);
 });
 
+test("a stream that works after a restart is left for one more attempt of the socket, and stays if that fails", () => {
+  const opened = [];
+  const kind = (name) => ({ open: (handlers) => (opened.push(name), { handlers, close: () => opened.push(`${name} left`) }) });
+  const both = withFallback(kind("socket"), kind("stream"));
+  const told = [];
+  const open = (isGreeted) => {
+    const { handlers } = both.open({ message() {}, closed: (code) => told.push(code) });
+    if (isGreeted) handlers.message('{"type":"connection_established","connection_id":"c"}');
+    return handlers;
+  };
+  open(true).closed(1006, ""); // a socket has worked, and the server goes away
+  open(false).closed(1006, "");
+  open(false).closed(1006, "");
+  open(true); // by stream: the server is back
+  assert.deepEqual(opened.splice(0), ["socket", "socket", "socket", "stream", "stream left"]);
+  assert.deepEqual(told.splice(0), [1006, 1006, 1006, 1006]);
+  open(false).closed(1006, ""); // but no socket can be had any more
+  open(true);
+  assert.deepEqual(opened.splice(0), ["socket", "stream"]);
+  assert.deepEqual(told, [1006]);
+});
+
 test("the stream is beside the socket", () => {
   assert.equal(streamUrl("wss://x.example/ws/updates/"), "https://x.example/ws/updates/stream/");
   assert.equal(streamUrl("http://x.example/ws/updates/"), "http://x.example/ws/updates/stream/");

@@ -1037,20 +1037,31 @@ function positionText({ epoch, offset, view }) {
 function withFallback(first, second) {
   let patience = 2;
   let attempts = 0;
+  let isFirstToTry = false;
   return {
     open(handlers) {
       const isSecond = attempts >= patience && (attempts - patience) % 2 === 0;
+      let isGreeted = false;
       attempts++;
-      return (isSecond ? second : first).open({
+      const line = (isSecond ? second : first).open({
         message(text) {
-          if (attempts > 0 && text.includes('"connection_id"')) {
+          const isGreeting = !isGreeted && text.includes('"connection_id"');
+          if (isGreeting) {
+            isGreeted = true;
             attempts = 0;
             patience = isSecond ? 1 : 2;
           }
           handlers.message(text);
+          if (!isGreeting) return;
+          const isLeft = isSecond && isFirstToTry;
+          isFirstToTry = !isSecond;
+          if (!isLeft) return;
+          line.close();
+          handlers.closed(1006, "");
         },
         closed: (code, reason) => handlers.closed(code, reason)
       });
+      return line;
     }
   };
 }
