@@ -35,7 +35,10 @@ class SyncSubscribe(msgspec.Struct, frozen=True):
 
 
 class Ack(msgspec.Struct, frozen=True):
-    """A frame was applied. `age_ms` is how old its oldest change was by then, as the client measured it."""
+    """A frame was applied. `age_ms` is how old its oldest change was by then, as the client measured it.
+
+    A little below 0 is what an estimate of the server's clock may come to, so no number costs the acknowledgement.
+    """
 
     channel: str
     offset: int
@@ -93,8 +96,8 @@ def _ack(frame: dict[str, Any], limits: FrameLimits) -> Ack:
     if type(offset) is not int or offset < 0:
         raise FrameError("invalid_field", "offset of an ack must be the frame's `to`, an integer")
     age_ms, repaired = frame.get("age_ms"), frame.get("repaired", 0)
-    if age_ms is not None and (type(age_ms) not in (int, float) or not 0 <= age_ms < math.inf):
-        raise FrameError("invalid_field", "age_ms of an ack must be milliseconds, 0 or more")
+    if age_ms is not None and (type(age_ms) not in (int, float) or not abs(age_ms) < math.inf):
+        raise FrameError("invalid_field", "age_ms of an ack must be milliseconds, a finite number")
     if type(repaired) is not int or not 0 <= repaired <= 1_000_000:
         raise FrameError("invalid_field", "repaired of an ack must be a count")
     return Ack(str(channel), offset, None if age_ms is None else float(age_ms), repaired)

@@ -86,7 +86,7 @@ class Ack(Taken, frozen=True, tag="ack", tag_field="type"):
 
     channel: ChannelName
     offset: Offset
-    age_ms: Annotated[float, Meta(ge=0)] | None = None
+    age_ms: float | None = None
     repaired: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
 
 
