@@ -32,18 +32,18 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "example_project")]
 
-from dating_show.services.frontend_state_adapter import FrontendStateAdapter  # noqa: E402
-from dating_show.services.unified_agent_manager import UnifiedAgentManager  # noqa: E402
-from dating_show.villa.guests import GuestBook  # noqa: E402
-from django_update_pipeline import UpdatePipeline  # noqa: E402
-from django_update_pipeline.core import frames  # noqa: E402
-from django_update_pipeline.core.codec import encode_value  # noqa: E402
-from django_update_pipeline.core.recording import Recording  # noqa: E402
-from django_update_pipeline.plugins.sources import movement_state, read_recording  # noqa: E402
-from django_update_pipeline.runtime.socket import ClassicSocket, SocketClient  # noqa: E402
-from django_update_pipeline.runtime.sync_socket import SyncSocket  # noqa: E402
-from django_update_pipeline.testing import LoopClock, VirtualTimeLoop  # noqa: E402
-from django_update_pipeline.testing.mirror import Mirror  # noqa: E402
+from dating_show.services.frontend_state_adapter import FrontendStateAdapter
+from dating_show.services.unified_agent_manager import UnifiedAgentManager
+from dating_show.villa.guests import GuestBook
+from django_update_pipeline import UpdatePipeline
+from django_update_pipeline.core import frames
+from django_update_pipeline.core.codec import encode_value
+from django_update_pipeline.core.recording import Recording
+from django_update_pipeline.plugins.sources import movement_state, read_recording
+from django_update_pipeline.runtime.socket import ClassicSocket, SocketClient
+from django_update_pipeline.runtime.sync_socket import SyncSocket
+from django_update_pipeline.testing import LoopClock, VirtualTimeLoop
+from django_update_pipeline.testing.mirror import Mirror
 
 State = dict[str, Any]
 #: One step: its place in time, and the new states by agent.

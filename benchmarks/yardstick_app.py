@@ -37,7 +37,7 @@ if DOOR == "channels":
 settings.configure(**options)
 django.setup()
 
-from django_update_pipeline import UpdatePriority, get_update_pipeline  # noqa: E402
+from django_update_pipeline import UpdatePriority, get_update_pipeline
 
 PRIORITY = UpdatePriority[os.environ.get("BENCH_PRIORITY", "NORMAL")]
 

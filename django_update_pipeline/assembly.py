@@ -54,6 +54,7 @@ def build_pipeline(
         pipeline = UpdatePipeline(config, parts=parts, clock=clock, defer=defer)
     else:
         pipeline = into
+        # It is in its caller's hands already, so it is made whole in place, which a type checker takes for a mistake.
         pipeline.__init__(config, parts=parts, clock=clock, defer=defer)  # type: ignore[misc]
     pipeline.plugins = plugins
     return pipeline

@@ -159,8 +159,8 @@ class WebSocketDoor:
         client = SocketClient(pipeline.websocket_manager.new_connection_id(), user, identity=identity)
         socket = make(pipeline, client)
         await socket.prepare()
-        if isinstance(socket, EventStream) and socket.is_refused:
-            return FORBIDDEN
+        if isinstance(socket, EventStream) and (refusal := socket.refusal) is not None:
+            return refusal
         if is_ending(pipeline):
             return SERVER_STOPPING
         if identity is not None or (socket.is_subscriber and pipeline.access.asks_about_channels):

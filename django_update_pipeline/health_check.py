@@ -21,7 +21,7 @@ from .service import current_pipeline
 
 
 @dataclasses.dataclass
-class PipelineReady(HealthCheck):  # type: ignore[misc]
+class PipelineReady(HealthCheck):  # type: ignore[misc]  # the base has no types
     """Fails while this process should get no new clients (`UpdatePipeline.get_readiness`)."""
 
     # Not a coroutine: then it runs in a thread, and a blocked event loop does not hold it up.
@@ -33,7 +33,7 @@ class PipelineReady(HealthCheck):  # type: ignore[misc]
 
 
 @dataclasses.dataclass
-class PipelineHealth(HealthCheck):  # type: ignore[misc]
+class PipelineHealth(HealthCheck):  # type: ignore[misc]  # the base has no types
     """Fails while the health score is below `fail_below` (50 by default: critical).
 
     Args:

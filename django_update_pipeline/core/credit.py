@@ -61,8 +61,6 @@ class Credit:
     """
 
     __slots__ = (
-        "_after_bytes",
-        "_after_frames",
         "_asked_at",
         "_before_bytes",
         "_before_frames",
@@ -81,14 +79,11 @@ class Credit:
         self._most_bytes, self._most_frames = window_bytes, window_frames
         self.window_bytes = max(1, window_bytes // share)
         self.window_frames = max(2, window_frames // share)
-        self._before_bytes = self._before_frames = (
-            0  # in flight up to the frame that is asked for, itself included
-        )
+        self._before_bytes = self._before_frames = 0  # in flight up to the frame that asked, itself included
         self._quickest_s = float("inf")
         self._was_late = False
         self.asked: Asked | None = None
         self.bytes_in_flight = self.frames_in_flight = 0
-        self._after_bytes = self._after_frames = 0  # sent after the frame that is asked for
         self._asked_at = -ASK_EVERY_S
 
     def has_room(self, size: int = 1) -> bool:
@@ -116,11 +111,7 @@ class Credit:
         if asked is not None:
             self.asked = asked
             self._asked_at = asked.at
-            self._after_bytes = self._after_frames = 0
             self._before_bytes, self._before_frames = self.bytes_in_flight, self.frames_in_flight
-        elif self.asked is not None:
-            self._after_bytes += size
-            self._after_frames += 1
 
     def acknowledged(self, channel: str, offset: int, now: float) -> Asked | None:
         """The client has applied a frame; returns what was asked if it is that one, else None, and nothing changes."""
@@ -128,7 +119,8 @@ class Credit:
         if asked is None or asked.channel != channel or asked.offset != offset:
             return None
         self.asked = None
-        self.bytes_in_flight, self.frames_in_flight = self._after_bytes, self._after_frames
+        self.bytes_in_flight -= self._before_bytes
+        self.frames_in_flight -= self._before_frames
         self._pace(now - asked.at)
         return asked
 

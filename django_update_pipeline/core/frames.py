@@ -6,7 +6,7 @@ UnicodeEncodeError (a ValueError) for one, and ValueError for a timestamp that i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from .codec import encode_value
@@ -80,13 +80,15 @@ def error_frame(message: str, code: str, request_id: str | int | None = None) ->
     return f'{{"type":"error","message":{quoted(message)},"code":{quoted(code)}{_id(request_id)}}}'
 
 
+def refused_text(names: Sequence[str]) -> str:
+    """What a client is told of channels that are refused: how many, and what it called them."""
+    shown = reflected(", ".join(names[:REFLECTED_MAX_CHARS]))
+    return f"{len(names)} channel(s) refused: {shown}; ask for channels you may see"
+
+
 def refused_channels(names: Iterable[str]) -> str:
     """The one `error` frame for all names of a `subscribe` that were refused."""
-    names = list(names)
-    shown = reflected(", ".join(names[:REFLECTED_MAX_CHARS]))
-    return error_frame(
-        f"{len(names)} channel(s) refused: {shown}; ask for channels you may see", "channel_refused"
-    )
+    return error_frame(refused_text(list(names)), "channel_refused")
 
 
 def admin_connected(connection_id: str, timestamp: float) -> str:

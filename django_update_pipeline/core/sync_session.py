@@ -153,13 +153,12 @@ class SyncSession:
             if count:
                 self.catch_up.is_news = False
             return  # frames repeat harmlessly: the pass tells from its own positions
-        if count and live.views == self.views:
-            self.positions = tuple(map(max, self.positions, live.after[count - 1]))
-        elif count:
-            told = dict(zip(live.views, live.after[count - 1], strict=True))
-            self.positions = tuple(
-                max(at, told[view]) for view, at in zip(self.views, self.positions, strict=True)
-            )
+        if count:
+            told = live.after[count - 1]
+            if live.views != self.views:  # some were taken off meanwhile
+                of = dict(zip(live.views, told, strict=True))
+                told = tuple(of[view] for view in self.views)
+            self.positions = tuple(map(max, self.positions, told))
         if count == len(live.frames):
             self.position = live.to
         else:
@@ -234,13 +233,13 @@ class SyncSession:
             return
         catch_up.index += 1
         at, to = self.positions[place], self._end(place, catch_up.target, channel)
-        if turn.is_snapshot or not turn.view.events_between(channel, at, to):
+        events = [] if turn.is_snapshot else turn.view.events_between(channel, at, to)
+        if not events:
             if turn.is_owed or turn.is_open or not builder.is_empty or turn.view.last_evicted(channel) > at:
                 self._last(catch_up, place, builder)
             else:
                 turn.is_done = True  # nothing changed: nothing to say, and the position stays
         elif not turn.is_open and self._is_alone(catch_up, turn) and self.store.head == catch_up.target:
-            events = turn.view.events_between(channel, at, to)
             if builder.size + sum(len(event.data) + 100 for event in events) <= PART_CHARS:
                 for event in events:  # all there is to tell, in one frame
                     builder.event(event)
@@ -410,7 +409,8 @@ class SyncSession:
                 break
             builder.event(event)
             at = event.offset
-        if view.events_between(channel, at, target):
+        rest = view.next_event(channel, at)
+        if rest is not None and rest.offset <= target:
             self._tell(catch_up, place, builder, at, more=True)
         else:
             self._last(catch_up, place, builder)

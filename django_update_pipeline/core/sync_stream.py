@@ -36,7 +36,7 @@ class SyncStream(SyncSession):
         self._sampled_at = -ASK_EVERY_S
         self._repairs_left = MAX_REPAIRS
 
-    protocol = "sync"
+    protocol: str = "sync"
 
     def begin(self, channel: str) -> None:
         """Puts the connection on a channel, all of it, from nothing."""

@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from .names import REFLECTED_MAX_CHARS, valid_channel_name
-from .view import View, valid_field_name
+from .view import MAX_FIELD_CHARS, View, valid_field_name
 from .wire import CLASSIC_READERS, AgentAction, FrameError, FrameLimits, Position, Readers, Subscribe
 
 SUBPROTOCOL: Final = "update-pipeline.sync.v1"
@@ -84,7 +84,7 @@ def projection(channel: str, names: object) -> tuple[str, ...] | None:
         if not valid_field_name(name):
             raise FrameError(
                 "invalid_field",
-                f"fields of {channel} has a name that no field has: send 1 to 100 characters",
+                f"fields of {channel} has a name that no field has: send 1 to {MAX_FIELD_CHARS} characters",
             )
     return tuple(sorted(set(names)))
 

@@ -49,7 +49,9 @@ class Fields:
             raise ValueError("Fields() shows nothing: name the fields that may be seen, or answer False")
         for name in names:
             if not valid_field_name(name):
-                raise ValueError(f"Fields has {name!r:.120}: a name has 1 to 100 characters and no comma")
+                raise ValueError(
+                    f"Fields has {name!r:.120}: a name has 1 to {MAX_FIELD_CHARS} characters and no comma"
+                )
         self.names = frozenset(names)
         self.events = events
 

@@ -15,13 +15,14 @@ from typing import Any, Final
 from ..core.actions import Action, action_table
 from ..core.config import PipelineConfig
 from ..core.messages import JSONObject
-from ..core.names import one_line
+from ..core.names import error_text, one_line
 from ..core.ports import Client
 from ..core.rate_limit import TokenBucket
 from ..core.repeats import Repeats
 from ..core.view import Fields, View, allowed
 from ..exceptions import ActionRefused
 from ..runtime.clock import SystemClock
+from ..runtime.complaints import place_of
 from .manager import Plugins
 
 logger = logging.getLogger(__name__)
@@ -98,7 +99,7 @@ class HookAccess:
             try:
                 answer = await self._ask(question, **_about(client, wanted))
             except Exception as error:  # the plugin's boundary: no answer is a no
-                self._complain(question, f"failed with {type(error).__name__}: {error}")
+                self._failed(question, error)
                 return None
             if answer is not None:
                 said.append(self._said(question, answer))
@@ -113,7 +114,7 @@ class HookAccess:
         for question in self._subscribe:
             for view, answer in zip(wanted, await self._answers(question, client, wanted), strict=True):
                 if isinstance(answer, BaseException):
-                    self._complain(question, f"failed with {type(answer).__name__}: {answer}")
+                    self._failed(question, answer)
                     failed.add(view)
                 elif answer is not None:
                     said[view].append(self._said(question, answer))
@@ -190,7 +191,7 @@ class HookAccess:
         try:
             answer = await self._ask(question, client=client, agent_id=agent_id)
         except Exception as error:  # the plugin's boundary: no answer is a no
-            self._complain(question, f"failed with {type(error).__name__}: {error}")
+            self._failed(question, error)
             return False
         if answer is None:  # of a hook that is no opinion; of a permission it is no yes
             return False
@@ -240,7 +241,7 @@ class HookAccess:
             try:
                 answer = await self._ask(question, **values)
             except Exception as error:  # the plugin's boundary: no answer is a no
-                self._complain(question, f"failed with {type(error).__name__}: {error}")
+                self._failed(question, error)
                 return False
             if answer is not None:
                 if not self._judge(question, answer):
@@ -252,20 +253,26 @@ class HookAccess:
         """What an answer about a view says; what is no answer is a no, and complained of."""
         if isinstance(answer, Fields):
             return answer
-        if answer is not True and answer is not False:
-            self._complain(question, f"answered {answer!r}; True, False, None and Fields are answers")
-        return answer is True
+        return self._judge(question, answer, "True, False, None and Fields")
 
-    def _judge(self, question: Callable[..., Any], answer: object) -> bool:
+    def _judge(
+        self, question: Callable[..., Any], answer: object, answers: str = "True, False and None"
+    ) -> bool:
         """Whether an answer is a plain yes; what is neither yes nor no is complained of."""
         if answer is not True and answer is not False:  # whatever it means, it is no yes
-            self._complain(question, f"answered {answer!r}; True, False and None are answers")
+            self._complain(question, f"answered {answer!r}; {answers} are answers")
         return answer is True
 
-    def _complain(self, question: Callable[..., Any], what: str) -> None:
-        name = getattr(question, "__name__", type(question).__name__)
+    def _failed(self, question: Callable[..., Any], error: BaseException) -> None:
+        place = place_of(error.__cause__ or error)  # the hook's own, not that of its boundary
+        self._complain(question, f"failed with {error_text(error)}{place}", error)
+
+    def _complain(self, question: Callable[..., Any], what: str, error: BaseException | None = None) -> None:
+        name = one_line(getattr(question, "__name__", type(question).__name__), 100)
         if count := self._complaints.add(name):  # clients can ask often
-            logger.warning("%s %s: taken for a no (%d time(s))", one_line(name, 100), one_line(what), count)
+            logger.warning("%s %s: taken for a no (%d time(s))", name, one_line(what), count)
+            if error is not None:
+                logger.debug("%s failed, here", name, exc_info=error)
 
     async def _ask(self, question: Callable[..., Any], **values: Any) -> Any:
         async with asyncio.timeout(self._timeout_s):

@@ -40,6 +40,9 @@ logger = logging.getLogger(__name__)
 Send = Callable[[dict[str, Any]], Awaitable[Any]]
 Close = Callable[[CloseCode], Awaitable[Any]]
 
+#: What a connection may be, in the order in which they are told.
+KINDS = ("classic", "sync", "stream", "admin")
+
 #: After so many characters a writer that is catching up lets the others have a turn, if not before (`turns`).
 TURN_CHARS = 64 * 1024
 
@@ -95,6 +98,11 @@ class Connection:
         self.connected_at = hub.clock.time()
         self.written = 0  # frames its socket took
         self.task: asyncio.Task[None] | None = None
+
+    @property
+    def kind(self) -> str:
+        """Its session's protocol; one without a session is an operator's."""
+        return "admin" if self.session is None else self.session.protocol
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -230,17 +238,20 @@ class Connection:
                     if live is None:
                         session.fall_behind()
                         continue
-                    written = self._write_at_once(session, live)
-                    if not written:
-                        feed = self.feed
-                        for text in session.texts(live):
-                            await send({"type": "websocket.send", "text": text})
-                            written += 1
-                            self.written += 1
-                            if store.head != head or replies or self._closing is not None:
-                                break  # what is left of these frames may be stale by now
-                            if self.feed is not feed:
-                                break  # or it may no longer be seen: a hook has hidden some of it meanwhile
+                    if self._write_at_once(session, live):
+                        continue
+                    written, feed = 0, self.feed
+                    for text in session.texts(live):
+                        await send({"type": "websocket.send", "text": text})
+                        written += 1
+                        self.written += 1
+                        if (
+                            store.head != head
+                            or replies
+                            or self._closing is not None
+                            or self.feed is not feed
+                        ):
+                            break  # what is left of these frames may be stale by now, or hidden by a hook
                     session.sent(live, written)
                     hub.frames_sent += written
                     # Where the next frame was too large for the room that is left, there is more to tell.
@@ -267,23 +278,21 @@ class Connection:
         if session.position == head:
             return True
         live = self.feed.live(session, head)
-        if live is None or not (written := self._write_at_once(session, live)):
-            return False
-        session.sent(live, written)
-        self._hub.frames_sent += written
-        return True
+        return live is not None and self._write_at_once(session, live)
 
-    def _write_at_once(self, session: Session, live: Any) -> int:
-        """Writes all shared frames in one piece, if they fit one and the socket takes it; how many were written."""
-        direct = self._direct
-        if direct is None or not live.count or live.size > MAX_BYTES or not direct.is_open():
-            return 0
+    def _write_at_once(self, session: Session, live: Any) -> bool:
+        """Writes all shared frames in one piece, and notes them, if they fit one and the socket takes it."""
+        direct, count = self._direct, live.count
+        if direct is None or not count or live.size > MAX_BYTES or not direct.is_open():
+            return False
         asks = session.at_once(live)
         if asks is None:
-            return 0
+            return False
         direct.write(self.feed.wire(asks))
-        self.written += live.count
-        return int(live.count)
+        self.written += count
+        self._hub.frames_sent += count
+        session.sent(live, count)
+        return True
 
     async def _catch_up(self, session: Session) -> None:
         """Goes through the store frame by frame, each read just before it is written."""

@@ -15,11 +15,12 @@ import asyncio
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, quote, unquote
 
 from ..core import frames
-from ..core.codes import RATE_LIMITED, SESSION_ENDED, CloseCode
+from ..core.codes import FORBIDDEN, RATE_LIMITED, SESSION_ENDED, TOO_MANY_CONNECTIONS, CloseCode
 from ..core.credit import Credit
 from ..core.names import valid_channel_name
 from ..core.session import SYSTEM_CHANNEL
@@ -100,11 +101,12 @@ def position_text(view: View, epoch: str, offset: int) -> str:
 class NumberedStream(SyncStream):
     """A session whose frames are events of a stream, each with the positions that lead on from it."""
 
-    __slots__ = ("_told",)
+    __slots__ = ()
+
+    protocol = "stream"
 
     def __init__(self, renderer: SyncRenderer, monotonic: Callable[[], float]) -> None:
         super().__init__(renderer, Credit(1 << 62, 1 << 62), monotonic)
-        self._told: dict[View, int] = {}
 
     def at_once(self, live: SyncLive) -> bool | None:
         """Never: the texts are this connection's own."""
@@ -112,27 +114,24 @@ class NumberedStream(SyncStream):
 
     def texts(self, live: SyncLive) -> Iterator[str]:
         """The frames one by one, as events."""
-        for frame in live.frames:
-            yield self._event(frame)
+        for frame, after in zip(live.frames, live.after, strict=True):
+            yield self._event(frame, dict(zip(live.views, after, strict=True)))
 
     def next_text(self) -> str | None:
         """The next frame of the pass, as an event; None ends it."""
         frame = self.next_frame()
         return None if frame is None else self._event(frame)
 
-    def _event(self, frame: SyncFrame) -> str:
-        self._told[frame.view] = frame.to
+    def _event(self, frame: SyncFrame, told: Mapping[View, int] = {}) -> str:
+        """`told` is where shared frames have led by now: the positions follow when all of them are written."""
         epoch = self.store.epoch
         # Of a view that was told nothing yet: the position it came back with, and none while its snapshot goes on: 0 is
         # where somebody stands who was told all there was, and that was nothing.
         begun = () if self.catch_up is None else self.catch_up.turns
         nowhere = {turn.view for turn in begun if turn.is_snapshot and not turn.is_done}
-        self._told = {
-            view: self._told.get(view, at) for view, at in zip(self.views, self.positions, strict=True)
-        }
         ids = ",".join(
-            f"{view.channel}=-" if view in nowhere else position_text(view, epoch, at)
-            for view, at in self._told.items()
+            f"{view.channel}=-" if view in nowhere else position_text(view, epoch, max(at, told.get(view, 0)))
+            for view, at in zip(self.views, self.positions, strict=True)
         )
         return f"id: {ids}\ndata: {frame.text}\n\n"
 
@@ -160,9 +159,11 @@ class EventStream(Viewing):
         return frames.connection_established(self.client.connection_id, self.pipeline.clock.time())
 
     @property
-    def is_refused(self) -> bool:
-        """Whether nothing of what it asked for is allowed."""
-        return bool(self._asked) and not self.channels
+    def refusal(self) -> CloseCode | None:
+        """What refuses a stream that is allowed nothing of what it asked for, in the words that a socket is told."""
+        if not self._asked or self.channels:
+            return None
+        return replace(FORBIDDEN, reason=frames.refused_text(self._refused))
 
     async def prepare(self) -> None:
         """Before the answer: what of the channels it may have."""
@@ -272,7 +273,10 @@ def cors_headers(origin: bytes | None) -> list[tuple[bytes, bytes]]:
 
 async def answer(send: SendMessage, code: CloseCode) -> None:
     """Refuses a request: the HTTP status that the close code repeats, and its reason."""
-    status = code.code - 4000 if 4400 <= code.code <= 4499 else 503 if code.reconnect else 403
+    if 4400 <= code.code <= 4499:
+        status = min(code.code, TOO_MANY_CONNECTIONS.code) - 4000  # those above are kinds of it, and no HTTP
+    else:
+        status = 503 if code.reconnect else 403
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"cache-control", b"no-store")]
     if code.reconnect:
         headers.append((b"retry-after", b"5"))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
@@ -24,7 +24,7 @@ from ..core.commands import LIVE_REPORTS
 from ..core.history import SAMPLE_INTERVAL_S, History
 from ..core.repeats import Repeats
 from .complaints import complain
-from .connections import Connection
+from .connections import KINDS, Connection
 
 if TYPE_CHECKING:
     from .pipeline import UpdatePipeline
@@ -312,11 +312,10 @@ class Live:
 def connection_summary(pipeline: UpdatePipeline) -> dict[str, Any]:
     """How many connections there are: what `get_connections` and the live `connection_info` begin with."""
     manager = pipeline.websocket_manager
-    connections = manager.connections.values()
-    admin = sum(connection.session is None for connection in connections)
+    by_kind = Counter(connection.kind for connection in list(manager.connections.values()))
     return {
-        "count": len(connections),
-        "by_kind": {"classic": len(connections) - admin, "admin": admin},
+        "count": by_kind.total(),
+        "by_kind": {kind: by_kind[kind] for kind in KINDS},
         "behind": manager.behind_count(),
         "opened": manager.opened_count,
         "closed": manager.closed_count,

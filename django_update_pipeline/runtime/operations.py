@@ -151,7 +151,7 @@ def _connection(connection: Connection, now: float, head: int) -> dict[str, Any]
     return {
         "connection_id": connection.connection_id,
         "user_id": None if key is None else one_line(str(key), 80),
-        "kind": "admin" if session is None else session.protocol,
+        "kind": connection.kind,
         "channels": list(channels[:MAX_CHANNELS]),
         "channel_count": len(channels),
         "connected_s": round(now - connection.connected_at, 3),

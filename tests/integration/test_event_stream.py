@@ -10,14 +10,20 @@ import pytest
 from django.core.asgi import get_asgi_application
 
 from django_update_pipeline import UpdatePriority
+from django_update_pipeline.core import frames
 from django_update_pipeline.core.codes import SERVER_STOPPING
+from django_update_pipeline.core.commands import checked_params
 from django_update_pipeline.core.config import ConnectionConfig
 from django_update_pipeline.core.session import SYSTEM_CHANNEL
+from django_update_pipeline.core.sync_wire import SUBPROTOCOL
 from django_update_pipeline.core.wire import Position
 from django_update_pipeline.routing import with_update_pipeline
 from django_update_pipeline.runtime import event_stream
 from django_update_pipeline.runtime.event_stream import asked_of, positions_of
+from django_update_pipeline.runtime.operations import carry_out
 from django_update_pipeline.testing.mirror import Mirror
+
+from .asgi import AsgiSocket
 
 HOST = (b"host", b"testserver")
 
@@ -230,6 +236,56 @@ async def test_who_is_refused_is_told_by_the_status(
     else:
         await response.until(lambda: response.is_complete)
         assert "access-control-allow-origin" not in str(response.started["headers"])
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        (
+            b"channels=secret,no%20name",
+            "2 channel(s) refused: 'secret, no name'; ask for channels you may see",
+        ),
+        (b"channels=se%1b%5b0m%0acret", None),
+        (b"channels=" + b"x" * 5000, None),
+    ],
+)
+async def test_a_stream_that_may_have_none_of_its_channels_is_told_what_a_socket_is_told(
+    app: Any, pipeline: Any, query: bytes, said: str | None
+) -> None:
+    """Word for word, so that neither tells more than the other; and nothing of what a client wrote forges a line."""
+    pipeline()
+    response = Response(app, query)
+    await response.open()
+    await response.until(lambda: response.is_complete)
+    asked = asked_of(query).channels
+    told = json.loads(frames.refused_channels(asked))
+    assert told["code"] == "channel_refused"
+    assert response.text == told["message"] + "\n"
+    assert said is None or said == told["message"]
+    assert len(response.text) < 300
+    assert response.text[:-1].isprintable()
+
+
+async def test_connections_are_counted_by_what_they_are(app: Any, pipeline: Any) -> None:
+    """What operators are told of all connections agrees with what they are told of each."""
+    line = pipeline()
+    sockets = [
+        AsgiSocket(app),
+        AsgiSocket(app, subprotocols=[SUBPROTOCOL]),
+        AsgiSocket(app, subprotocols=[SUBPROTOCOL]),
+    ]
+    for socket in sockets:
+        assert await socket.connect()
+    response = Response(app)
+    await response.open()
+    await response.until(lambda: response.sync())
+    answer = carry_out(line, "get_connections", checked_params("get_connections", {}), by="user 7")
+    assert answer["by_kind"] == {"classic": 1, "sync": 2, "stream": 1, "admin": 0}
+    assert sorted(one["kind"] for one in answer["connections"]) == ["classic", "stream", "sync", "sync"]
+    assert answer["count"] == sum(answer["by_kind"].values())
+    await response.close()
+    for socket in sockets:
+        await socket.disconnect()
 
 
 ELSEWHERE = b"https://app.example"

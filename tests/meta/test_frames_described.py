@@ -25,6 +25,7 @@ from django_update_pipeline.core.history import COLUMNS
 from django_update_pipeline.core.messages import PRIORITIES
 from django_update_pipeline.core.sync_wire import SUBPROTOCOL, SYNC_READERS
 from django_update_pipeline.core.wire import CLASSIC_READERS, FrameError, FrameLimits, decode_client_frame
+from django_update_pipeline.runtime.connections import KINDS
 from tests.docs.markdown import ROOT
 
 MEND = "describe it in core/frame_types, then run: python docs/tables.py --write"
@@ -113,13 +114,26 @@ def test_every_answer_and_report_is_described() -> None:
     assert reports.LIVE_EVENT_DATA.keys() == LIVE_EVENTS.keys(), MEND
 
 
+def test_connections_are_counted_by_the_protocols_that_are_described() -> None:
+    assert tuple(protocol.name for protocol in PROTOCOLS) == KINDS, MEND
+    assert names(reports.ConnectionKinds) == set(KINDS), MEND
+
+
 def test_every_builder_of_a_frame_is_described() -> None:
     builders = {
         name
         for name, build in vars(frames).items()
         if inspect.isfunction(build) and build.__module__ == frames.__name__ and not name.startswith("_")
     }
-    several = {"quoted", "timestamp_text", "refused_channels", "admin_reply", "admin_report", "live_report"}
+    several = {
+        "quoted",
+        "timestamp_text",
+        "refused_text",
+        "refused_channels",
+        "admin_reply",
+        "admin_report",
+        "live_report",
+    }
     described = {kind for protocol in PROTOCOLS for kind in protocol.sent}
     assert {name.removesuffix("_frame") for name in builders - several} <= described, MEND
 

@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from ..names import AGENT_ID_MAX_CHARS, REFLECTED_MAX_CHARS
 from ..sync_wire import MAX_FIELDS
+from ..view import MAX_FIELD_CHARS
 from ..wire import SAFE_INTEGER, FrameLimits
 
 _LIMITS = FrameLimits()
@@ -39,7 +40,7 @@ FieldName: TypeAlias = Annotated[
     str,
     Meta(
         min_length=1,
-        max_length=100,
+        max_length=MAX_FIELD_CHARS,
         pattern=rf"^(?!(__proto__|constructor|prototype)$)[^,{_SAFE_CHARS}]*$",
         description="A top-level field's name. One with a comma can't be asked for.",
     ),

@@ -64,15 +64,9 @@ class Latencies(Sent, frozen=True):
     low: Latency
 
 
-class Ages(Sent, frozen=True):
+class Ages(Latency, frozen=True):
     """Latencies over all priorities, and for each."""
 
-    average_latency_ms: Ratio
-    p50_latency_ms: Ratio
-    p95_latency_ms: Ratio
-    p99_latency_ms: Ratio
-    max_latency_ms: Ratio
-    count: Count
     by_priority: Latencies
 
 
@@ -163,9 +157,11 @@ class BreakerState(Taken, frozen=True):
 
 
 class ConnectionKinds(Sent, frozen=True):
-    """Connections by kind; `classic` counts all that are no admin sockets."""
+    """Connections by kind, as each connection's `kind` has it; `stream` are server-sent events."""
 
     classic: Count
+    sync: Count
+    stream: Count
     admin: Count
 
 
@@ -185,7 +181,7 @@ class Connection(Sent, frozen=True):
 
     connection_id: str
     user_id: str | None
-    kind: Literal["classic", "sync", "admin"]
+    kind: Literal["classic", "sync", "stream", "admin"]
     channels: list[str]
     channel_count: Count
     connected_s: float
@@ -194,15 +190,9 @@ class Connection(Sent, frozen=True):
     is_closing: bool
 
 
-class ListedConnections(Sent, frozen=True):
+class ListedConnections(Connections, frozen=True):
     """Oldest first; `next_skip` says where to go on, and is null at the end."""
 
-    count: Count
-    by_kind: ConnectionKinds
-    behind: Count
-    opened: Count
-    closed: Count
-    watching: Count
     connections: list[Connection]
     next_skip: int | None
 

@@ -40,11 +40,9 @@ class Subscribe(Taken, frozen=True, tag="subscribe", tag_field="type"):
     since: dict[str, Position] | None = None
 
 
-class SyncSubscribe(Taken, frozen=True, tag="subscribe", tag_field="type"):
+class SyncSubscribe(Subscribe, frozen=True, tag="subscribe", tag_field="type"):
     """Wants views, each from where the client is (`since`), or from nothing; `fields` has the projections."""
 
-    channels: ChannelNames
-    since: dict[str, Position] | None = None
     fields: dict[str, Projection | None] | UnsetType = UNSET
 
 
@@ -68,12 +66,9 @@ class AgentAction(Taken, frozen=True, tag="agent_action", tag_field="type"):
     params: JSONObject | UnsetType = UNSET
 
 
-class SyncAgentAction(Taken, frozen=True, tag="agent_action", tag_field="type"):
+class SyncAgentAction(AgentAction, frozen=True, tag="agent_action", tag_field="type"):
     """Asks for an action of the application's; `id` comes back in the answer."""
 
-    agent_id: AgentId
-    action: ActionName
-    params: JSONObject | UnsetType = UNSET
     id: RequestId | None = None
 
 
@@ -126,11 +121,9 @@ class ActionQueued(Sent, frozen=True, tag="action_queued", tag_field="type"):
     action: ActionName
 
 
-class SyncActionQueued(Sent, frozen=True, tag="action_queued", tag_field="type"):
+class SyncActionQueued(ActionQueued, frozen=True, tag="action_queued", tag_field="type"):
     """The action was taken; `id` is the asker's own."""
 
-    agent_id: AgentId
-    action: ActionName
     id: RequestId | UnsetType = UNSET
 
 
@@ -143,13 +136,11 @@ class Error(Sent, frozen=True, tag="error", tag_field="type"):
     code: str
 
 
-class SyncError(Sent, frozen=True, tag="error", tag_field="type"):
+class SyncError(Error, frozen=True, tag="error", tag_field="type"):
     """What went wrong: `code` is for programs (see `x-error-codes`; an application may add its own), `message` for
     people. `id` is that of the frame it answers, where it had one.
     """
 
-    message: str
-    code: str
     id: RequestId | UnsetType = UNSET
 
 

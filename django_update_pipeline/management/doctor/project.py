@@ -57,8 +57,9 @@ def system_checks() -> Iterator[Finding]:
         if not number.startswith((f"{TAG}.", "daphne.")) or message.is_silenced():
             continue
         count += 1
-        level = "error" if message.is_serious() else "warning"
-        yield Finding(level, f"{number}: {message.msg}", message.hint or "")  # type: ignore[arg-type]
+        yield Finding(
+            "error" if message.is_serious() else "warning", f"{number}: {message.msg}", message.hint or ""
+        )
     if not count:
         yield Finding("good", "the settings have no complaints")
 

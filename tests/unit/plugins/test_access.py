@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -82,6 +83,32 @@ async def test_a_hook_that_raises_is_a_no() -> None:
     policy = access(plugin(authorize_subscribe=authorize_subscribe, authorize_action=authorize_action))
     assert not await policy.may_subscribe(client(), "open")
     assert not await policy.may_act(client(authenticated=True), "a", "move", {})
+
+
+async def test_a_hook_that_raises_is_told_of_with_its_cause_and_place(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Also where the error's own text can't be had; counted, and not told each time."""
+
+    class Dumb(Exception):
+        def __str__(self) -> str:
+            raise ValueError
+
+    def authorize_subscribe(channel: str) -> bool:
+        raise Dumb
+
+    policy, views = access(plugin(authorize_subscribe=authorize_subscribe)), [View("a"), View("b")]
+    with caplog.at_level(logging.DEBUG, "django_update_pipeline.plugins.access"):
+        assert await policy.view(client(), views[0]) is None
+        assert await policy.recheck(client(), views) == {}
+    assert policy.failures == {"authorize_subscribe": 3}
+    told = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(told) == 2  # the 1st and the 2nd
+    assert "Dumb: its text can't be shown" in told[0].getMessage()
+    assert f"{__file__}:" in told[0].getMessage()
+    assert told[0].exc_info is None
+    errors = [record.exc_info[1] for record in caplog.records if record.exc_info]
+    assert [type(error.__cause__) for error in errors if error] == [Dumb, Dumb]
 
 
 async def test_a_hook_that_is_late_is_a_no_and_holds_up_nobody() -> None:

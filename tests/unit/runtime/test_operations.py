@@ -136,7 +136,7 @@ async def test_connections_are_paged_and_say_how_far_behind_they_are(make_pipeli
         answer = ask(pipeline, "get_connections", limit=2)
         assert [one["connection_id"] for one in answer["connections"]] == ["slow", "ws_0"]
         assert (answer["count"], answer["opened"], answer["closed"], answer["next_skip"]) == (5, 5, 0, 2)
-        assert answer["by_kind"] == {"classic": 5, "admin": 0}
+        assert answer["by_kind"] == {"classic": 5, "sync": 0, "stream": 0, "admin": 0}
         assert answer["behind"] == 1
         row = answer["connections"][0]
         assert row["behind"] >= 2, "what is on its way to it is not counted"
