@@ -30,7 +30,8 @@ class BatchingConfig(_Section, frozen=True):
 
     `max_batch_size` (1 or more, 50) bounds one flush; within it the size adapts to what the loop can hand
     out in `target_flush_ms` (25). `batch_timeout_ms` (20) is NORMAL's window: the longest pause between two
-    flushes under load. HIGH has half of it, LOW four times, CRITICAL none.
+    flushes under load, from a flush's start, or from its end where it took longer. HIGH has half of it, LOW four
+    times, CRITICAL none.
     """
 
     max_batch_size: Positive = 50

@@ -1,8 +1,8 @@
 """The registry of connections, and each one's writer.
 
-One task per connection writes to its socket and nothing else does, so frames keep their order and a socket that
-takes no more stops only its own task. What such a connection misses is no queue: it is the store's changes
-since its position, read when it can write again.
+One task per connection writes to its socket, so frames keep their order and a socket that takes no more stops only
+its own task; while it waits for news, a flush writes them in its place (`Connection.serve`, ADR 24). What a stopped
+one misses is no queue: it is the store's changes since its position, read when it can write again.
 
 Everything here belongs to the pipeline's loop.
 """

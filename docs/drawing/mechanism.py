@@ -197,9 +197,9 @@ def credit() -> str:
     _lane(drawing, 192, 4810, (1047, 1050, 1053, 1056, 1059), 1044, is_full=True)
     window = f"{limits.window_bytes // 1024} KiB or {limits.window_frames} frames"
     lines = (
-        f"The window is {window}, whichever is full first. The server asks for an",
-        f"acknowledgement about once in half of it, or in {ASK_EVERY_S:g} s. When it comes, the next frame leads",
-        "from 1059 to the head of that moment: each field once, as it is then.",
+        f"The window is at most {window}, and follows the client's pace. An acknowledgement is",
+        f"asked for about once in half of it, or in {ASK_EVERY_S:g} s. When it comes, the next frame leads from 1059",
+        "to the head of that moment: each field once, as it is then.",
     )
     for row, words in enumerate(lines):
         drawing.text(24, 312 + 20 * row, words, "quiet")

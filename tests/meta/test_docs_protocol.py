@@ -70,7 +70,7 @@ def test_the_pages_show_every_kind_of_server_frame() -> None:
         for name, build in vars(frames).items()
         if inspect.isfunction(build) and build.__module__ == frames.__name__ and not name.startswith("_")
     }
-    helpers = {"quoted", "timestamp_text", "refused_channels", "error_frame"}
+    helpers = {"quoted", "timestamp_text", "refused_text", "refused_channels", "error_frame"}
     helpers |= {"admin_reply", "admin_report", "live_report"}
     replies = {command.reply for command in COMMANDS.values()}
     assert shown == (builders - helpers) | {"error"} | replies | set(LIVE_EVENTS)
