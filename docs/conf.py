@@ -27,10 +27,10 @@ ROOT = DOCS.parent
 sys.path[:0] = [str(DOCS), str(ROOT)]
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
 
-import django  # noqa: E402
-from drawing import docstrings, pages  # noqa: E402
+import django
+from drawing import docstrings, pages
 
-import django_update_pipeline  # noqa: E402
+import django_update_pipeline
 
 django.setup()
 

@@ -24,22 +24,22 @@ DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 sys.path[:0] = [folder for folder in (str(DOCS), str(ROOT)) if folder not in sys.path]
 
-from drawing import asyncapi  # noqa: E402
-from drawing import faults as known  # noqa: E402
-from drawing import pages as site  # noqa: E402
-from drawing.pictures import PICTURES  # noqa: E402
+from drawing import asyncapi
+from drawing import faults as known
+from drawing import pages as site
+from drawing.pictures import PICTURES
 
-import django_update_pipeline  # noqa: E402
-from django_update_pipeline import exceptions, hookspecs, testing  # noqa: E402
-from django_update_pipeline.checks import catalogue  # noqa: E402
-from django_update_pipeline.core.circuit_table import TABLE, BreakerEvent, CircuitState, Effect  # noqa: E402
-from django_update_pipeline.core.codes import CLOSE_CODES, CODES  # noqa: E402
-from django_update_pipeline.core.commands import COMMANDS, LIVE_EVENTS, Params  # noqa: E402
-from django_update_pipeline.core.frame_types import PROTOCOLS, Protocol  # noqa: E402
-from django_update_pipeline.core.health import DEDUCTIONS, UNREADY, HealthInput, PluginCheck  # noqa: E402
-from django_update_pipeline.core.part_kinds import KINDS, PartKind  # noqa: E402
-from django_update_pipeline.metrics.families import BUCKETS_S, FAMILIES, LABELS  # noqa: E402
-from tests.servers import kinds as served  # noqa: E402
+import django_update_pipeline
+from django_update_pipeline import exceptions, hookspecs, testing
+from django_update_pipeline.checks import catalogue
+from django_update_pipeline.core.circuit_table import TABLE, BreakerEvent, CircuitState, Effect
+from django_update_pipeline.core.codes import CLOSE_CODES, CODES
+from django_update_pipeline.core.commands import COMMANDS, LIVE_EVENTS, Params
+from django_update_pipeline.core.frame_types import PROTOCOLS, Protocol
+from django_update_pipeline.core.health import DEDUCTIONS, UNREADY, HealthInput, PluginCheck
+from django_update_pipeline.core.part_kinds import KINDS, PartKind
+from django_update_pipeline.metrics.families import BUCKETS_S, FAMILIES, LABELS
+from tests.servers import kinds as served
 
 PART = re.compile(r"(<!-- drawn: (?P<name>[a-z_]+) -->\n)(?P<text>.*?)(<!-- end -->)", re.DOTALL)
 

@@ -193,18 +193,17 @@ class Live:
         if not due and self._sample_at > now + TOGETHER_S:
             return
         metrics = self._pipeline.get_performance_metrics()
-        connections = connection_summary(self._pipeline)
         at = self.clock.time()
         if self._sample_at <= now + TOGETHER_S:
             self._sample_at = now + SAMPLE_INTERVAL_S
-            self.history.sample(metrics, connections["behind"], at)
+            self.history.sample(metrics, metrics["connections_behind"], at)
         if not due:
             return
         health, of_metrics, of_connections = LIVE_REPORTS
         reports = {
             health: self._health_text(now, at),
             of_metrics: frames.live_report(of_metrics, metrics, at),
-            of_connections: frames.live_report(of_connections, connections, at),
+            of_connections: frames.live_report(of_connections, connection_summary(self._pipeline), at),
         }
         for watcher in due:
             watcher.offer(reports)
