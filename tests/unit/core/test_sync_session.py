@@ -983,6 +983,21 @@ def test_event_after_event_says_that_more_follows_until_the_last(small_parts: No
     assert finish(viewer) == ["a 1-2 more events", "a 2-3 more events", "a 3-4 events"]
 
 
+def test_an_event_after_a_pass_began_keeps_no_view_from_being_up_to_date(small_parts: None) -> None:
+    """What comes above the target is told live: the last event below it ends the pass."""
+    world = World()
+    world.set("x", mood="happy")
+    viewer = world.viewer(A)
+    viewer.settle()
+    for _ in range(2):
+        world.say("x")
+    viewer.session.fall_behind()
+    assert outline([viewer.step() or {}]) == ["a 1-2 more events"]
+    world.say("x")
+    assert finish(viewer) == ["a 2-3 events"]
+    assert viewer.session.has_news()
+
+
 def test_states_with_more_events_than_fit_one_frame_come_before_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sync_session, "PART_CHARS", 400)
     world = World()
