@@ -130,7 +130,7 @@ def _is_ack(frame: dict[str, Any]) -> bool:
         and NAME.fullmatch(channel) is not None
         and type(offset) is int
         and offset == 0
-        and (age is None or (type(age) in (int, float) and age >= 0))
+        and (age is None or type(age) in (int, float))
         and type(repaired) is int
         and 0 <= repaired <= 10**6
     )

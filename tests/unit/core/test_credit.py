@@ -120,6 +120,11 @@ def test_a_frame_that_says_nothing_asks_for_the_sake_of_the_whole_window_only() 
     for _ in range(6):
         credit.sent(0, None)
     assert credit.must_ask(0, 0.0, is_empty=True)
+    credit = Credit(400, 16, 4)
+    credit.sent(0, Asked("a", 1, 0.0))
+    credit.asked = None
+    assert credit.must_ask(0, 0.0), "half of the frames that there may be for a start"
+    assert not credit.must_ask(0, 0.0, is_empty=True)
 
 
 def answered(credit: Credit, took_s: float, frames: int = 1, size: int = 10) -> None:
