@@ -20,6 +20,9 @@ export interface Transport {
   open(handlers: Handlers): Line;
 }
 
+/** The `readyState` of a socket that takes frames. */
+const OPEN = 1;
+
 export const SUBPROTOCOL = "update-pipeline.sync.v1";
 
 /** A WebSocket to an address; `WebSocket` may be another implementation than the browser's. */
@@ -46,7 +49,10 @@ export function webSocketTransport(url: string, implementation?: typeof WebSocke
         opening.onerror = () => {}; // a close follows, with all there is to know
       }
       return {
-        send: (text) => socket?.send(text),
+        send(text) {
+          // Between the server's close and the event that tells of it a browser would only complain.
+          if (socket?.readyState === OPEN) socket.send(text);
+        },
         close() {
           isHeard = false;
           socket?.close(1000);

@@ -184,7 +184,7 @@ test("the WebSocket transport: text in, text out, silence after its close, and n
   class Fake {
     constructor(url, protocol) {
       if (url === "wrong") throw new SyntaxError("wrong");
-      Object.assign(this, { url, protocol, sent: [] });
+      Object.assign(this, { url, protocol, sent: [], readyState: 1 });
       made.push(this);
     }
     send(text) {
@@ -202,6 +202,8 @@ test("the WebSocket transport: text in, text out, silence after its close, and n
   line.send("a");
   socket.onmessage({ data: "b" });
   socket.onmessage({ data: new ArrayBuffer(1) });
+  socket.readyState = 2; // the server's close has come, and nobody was told yet
+  line.send("to nobody");
   assert.deepEqual([socket.sent, heard], [["a"], ["b"]]);
   line.close();
   socket.onmessage({ data: "c" });

@@ -85,8 +85,8 @@ BUGS = (
     Bug(
         "a shared frame is changed by the first who sends it",
         "core.sync_session:SyncSession.sent",
-        "if count:",
-        "if count and live.frames.pop():",
+        "if count:\n        told",
+        "if count and live.frames.pop():\n        told",
     ),
     Bug(
         "of a state and events of two channels the state is told last",
@@ -127,14 +127,14 @@ BUGS = (
     Bug(
         "credit is given back for frames that are still under way",
         "core.credit:Credit.acknowledged",
-        "self._after_bytes, self._after_frames",
-        "0, 0",
+        "self.bytes_in_flight -= self._before_bytes\n    self.frames_in_flight -= self._before_frames",
+        "self.bytes_in_flight = self.frames_in_flight = 0",
     ),
     Bug(
         "credit leaks with each acknowledgement",
         "core.credit:Credit.acknowledged",
-        "self._after_bytes, self._after_frames",
-        "self.bytes_in_flight, self.frames_in_flight",
+        "self.bytes_in_flight -= self._before_bytes\n    self.frames_in_flight -= self._before_frames",
+        "pass",
     ),
     Bug(
         "an acknowledgement wakes nobody",
@@ -145,8 +145,8 @@ BUGS = (
     Bug(
         "those on several channels are not woken",
         "runtime.connections:WebSocketManager.wake",
-        "not feed.channels.isdisjoint(channels)",
-        "feed.channels <= channels",
+        "not f.channels.isdisjoint(channels)",
+        "f.channels <= channels",
     ),
     Bug(
         "frames in hand are sent though the subscription has changed",

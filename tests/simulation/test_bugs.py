@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from .bugs import BUGS, Bug, caught_after
+from .bugs import BUGS, Bug, caught_after, planted
 from .world import run_seed
 
 #: Those that are noticed soon; the environment `long` plants all.
@@ -33,3 +33,9 @@ def test_every_planted_bug_is_noticed(bug: Bug) -> None:
 def test_there_are_ten_bugs_and_more() -> None:
     assert len({bug.name for bug in BUGS}) == len(BUGS) > 10
     assert set(SOON) <= {bug.name for bug in BUGS}
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
+def test_each_bug_is_in_the_code_where_it_says(bug: Bug) -> None:
+    with planted(bug):
+        pass

@@ -1173,6 +1173,7 @@ var UpdatePipeline = (() => {
   }
 
   // src/transport.ts
+  var OPEN = 1;
   var SUBPROTOCOL = "update-pipeline.sync.v1";
   function webSocketTransport(url, implementation) {
     return {
@@ -1197,7 +1198,9 @@ var UpdatePipeline = (() => {
           };
         }
         return {
-          send: (text) => socket?.send(text),
+          send(text) {
+            if (socket?.readyState === OPEN) socket.send(text);
+          },
           close() {
             isHeard = false;
             socket?.close(1e3);

@@ -1135,6 +1135,7 @@ function browserSurroundings() {
 }
 
 // src/transport.ts
+var OPEN = 1;
 var SUBPROTOCOL = "update-pipeline.sync.v1";
 function webSocketTransport(url, implementation) {
   return {
@@ -1159,7 +1160,9 @@ function webSocketTransport(url, implementation) {
         };
       }
       return {
-        send: (text) => socket?.send(text),
+        send(text) {
+          if (socket?.readyState === OPEN) socket.send(text);
+        },
         close() {
           isHeard = false;
           socket?.close(1e3);

@@ -1148,6 +1148,7 @@ function browserSurroundings() {
 }
 
 // src/transport.ts
+var OPEN = 1;
 var SUBPROTOCOL = "update-pipeline.sync.v1";
 function webSocketTransport(url, implementation) {
   return {
@@ -1172,7 +1173,9 @@ function webSocketTransport(url, implementation) {
         };
       }
       return {
-        send: (text) => socket?.send(text),
+        send(text) {
+          if (socket?.readyState === OPEN) socket.send(text);
+        },
         close() {
           isHeard = false;
           socket?.close(1e3);
