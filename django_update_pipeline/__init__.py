@@ -15,7 +15,8 @@ from .core.messages import UNSET, UpdateMessage, UpdatePriority
 from .core.view import Fields
 from .exceptions import ActionRefused, InvalidUpdate, PipelineFull, UpdatePipelineError
 from .hookspecs import hookimpl
-from .runtime.pipeline import StopReport, UpdatePipeline
+from .runtime.life import StopReport
+from .runtime.pipeline import UpdatePipeline
 
 if TYPE_CHECKING:
     from .service import get_update_pipeline, setup_update_pipeline_integration, start_update_pipeline_service

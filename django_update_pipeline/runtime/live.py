@@ -106,7 +106,7 @@ class Live:
     def start(self) -> None:
         """Begins to take samples, on the running loop if it is the pipeline's. Idempotent and cheap."""
         loop = asyncio.get_running_loop()
-        if self._loop is loop or self._pipeline._loop is not loop:
+        if self._loop is loop or self._pipeline._life.loop is not loop:
             return
         self.stop()
         self._loop = loop

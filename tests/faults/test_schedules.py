@@ -17,8 +17,8 @@ import pytest
 
 from django_update_pipeline import PipelineConfig, UpdatePipeline
 from django_update_pipeline.core.config import config_from_mapping
+from django_update_pipeline.runtime.life import StopReport
 from django_update_pipeline.runtime.parts import default_parts
-from django_update_pipeline.runtime.pipeline import StopReport
 from django_update_pipeline.testing import FaultyTransport, LoopClock, RecordingSocket, VirtualTimeLoop
 
 COUNT = 10_000 if os.environ.get("UPDATE_PIPELINE_LONG") == "1" else 1_000

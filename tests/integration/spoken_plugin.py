@@ -56,8 +56,8 @@ def handle_action(client: Any, agent_id: str, action: str, params: dict[str, Any
 def _publish(*args: Any, **more: Any) -> None:
     """Queues an update, and waits until it is delivered."""
     pipeline = get_update_pipeline()
-    assert pipeline._loop is not None
-    asyncio.run_coroutine_threadsafe(pipeline.publish(*args, **more), pipeline._loop).result(20)
+    assert pipeline._life.loop is not None
+    asyncio.run_coroutine_threadsafe(pipeline.publish(*args, **more), pipeline._life.loop).result(20)
 
 
 def _fill(agent_id: str, count: int, size: int, channels: list[str]) -> str:

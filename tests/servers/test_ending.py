@@ -38,7 +38,7 @@ async def test_sigterm_delivers_tells_and_ends(kind: ServerKind, tmp_path: Path,
                 if code != 1006:
                     assert [event["data"]["n"] for event in viewer.events] == list(range(200))
             took = await ending
-        assert server.log.count("runtime.pipeline: pipeline stopped") == kind.workers, server.log
+        assert server.log.count("runtime.life: pipeline stopped") == kind.workers, server.log
         assert took < 15
         left = os.listdir(server.environment["UPDATE_PIPELINE_RUNTIME_DIR"])
         folders = [Path(server.environment["UPDATE_PIPELINE_RUNTIME_DIR"], name) for name in left]

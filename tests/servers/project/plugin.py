@@ -27,8 +27,8 @@ def handle_action(client: Any, agent_id: str, action: str, params: dict[str, Any
 def _state(agent_id: str, **data: Any) -> str:
     """A state, and waits until it is delivered."""
     pipeline = get_update_pipeline()
-    assert pipeline._loop is not None
-    published = asyncio.run_coroutine_threadsafe(pipeline.publish(agent_id, data=data), pipeline._loop)
+    assert pipeline._life.loop is not None
+    published = asyncio.run_coroutine_threadsafe(pipeline.publish(agent_id, data=data), pipeline._life.loop)
     published.result(10)
     return "delivered"
 
@@ -66,8 +66,8 @@ def _close(agent_id: str, code: int) -> str:
     if connection is None:
         raise ActionRefused("no such connection")
     (chosen,) = (one for one in CLOSE_CODES if one.code == code)
-    assert pipeline._loop is not None
-    pipeline._loop.call_soon_threadsafe(connection.close, chosen)
+    assert pipeline._life.loop is not None
+    pipeline._life.loop.call_soon_threadsafe(connection.close, chosen)
     return "closing"
 
 
@@ -118,7 +118,7 @@ def _census(agent_id: str) -> Any:
     """What this process holds, as an answer that refuses: the only way to say more than yes."""
     gc.collect()
     pipeline = get_update_pipeline()
-    loop = pipeline._loop
+    loop = pipeline._life.loop
     assert loop is not None
     tasks = [task.get_name() for task in asyncio.all_tasks(loop)]
     raise ActionRefused(

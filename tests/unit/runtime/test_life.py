@@ -13,7 +13,7 @@ import pytest
 
 from django_update_pipeline import UpdatePipeline
 from django_update_pipeline.exceptions import WrongLoop
-from django_update_pipeline.runtime.pipeline import StopReport
+from django_update_pipeline.runtime.life import StopReport
 from django_update_pipeline.testing import FaultyTransport, RecordingSocket, in_virtual_time
 
 from .conftest import MakePipeline, account, settled
@@ -191,7 +191,7 @@ def test_many_threads_that_start_at_once_agree_on_one_loop(make_pipeline: MakePi
             else:
                 outcomes.append("started")
             await asyncio.to_thread(barrier.wait)
-            if outcomes.count("started") and pipeline._loop is asyncio.get_running_loop():
+            if outcomes.count("started") and pipeline._life.loop is asyncio.get_running_loop():
                 await pipeline.stop()
 
         threads = [threading.Thread(target=asyncio.run, args=(live(),)) for _ in range(6)]
@@ -311,7 +311,7 @@ async def test_a_start_that_fails_leaves_nothing_behind(make_pipeline: MakePipel
     with pytest.raises(ValueError, match="wrong settings"):
         await pipeline.start()
     assert not pipeline.is_running
-    assert pipeline._loop is None
+    assert pipeline._life.loop is None
     assert asyncio.all_tasks() == before
     transport.start = start  # type: ignore[method-assign]
     async with pipeline:
@@ -467,3 +467,24 @@ async def test_a_changed_window_takes_effect_at_once(make_pipeline: MakePipeline
         await asyncio.sleep(0.01)
         assert account(pipeline)["pending"] == 0
         assert loop.time() - began < 0.02
+
+
+# what others have called on the loop
+
+
+async def test_what_is_called_on_the_loop_runs_at_once_there_and_soon_from_elsewhere(
+    make_pipeline: MakePipeline,
+) -> None:
+    pipeline = make_pipeline()
+    calls: list[int] = []
+    pipeline._life.call(lambda: calls.append(threading.get_ident()))
+    assert not calls, "it runs on no loop"
+    async with pipeline:
+        pipeline._life.call(lambda: calls.append(threading.get_ident()))
+        assert calls == [threading.get_ident()]
+        came = asyncio.Event()
+        await asyncio.to_thread(pipeline._life.call, came.set)
+        async with asyncio.timeout(20):
+            await came.wait()
+    pipeline._life.call(lambda: calls.append(0))
+    assert len(calls) == 1

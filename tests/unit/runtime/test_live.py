@@ -200,7 +200,7 @@ async def test_a_flood_of_dead_letters_is_told_once_a_second(make_pipeline: Make
         socket = await admin(pipeline)
         await socket.ask({"command": "watch", "params": {"interval_s": 60}})
         await asyncio.sleep(0.1)
-        pipeline._obituaries.clear()
+        pipeline._notices.obituaries.clear()
         for n in range(500):
             letter = dead(pipeline, n)
             assert letter.number == n + 1
@@ -222,7 +222,7 @@ def dead(pipeline: UpdatePipeline, n: int) -> Any:
 
     update = UpdateMessage(f"agent_{n}", "said", b"{}")
     letter = pipeline.dead_letters.add(update, "failed", "ValueError: no", pipeline.clock.time())
-    pipeline._obituaries.append((update, "failed", "ValueError: no"))
+    pipeline._notices.obituaries.append((update, "failed", "ValueError: no"))
     pipeline._after_door(False)
     return letter
 
