@@ -8,7 +8,7 @@ names (`recovery_timeout`, in seconds) keep theirs.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, overload
 
 import msgspec
 from msgspec import Meta
@@ -169,7 +169,11 @@ class PipelineConfig(_Section, frozen=True):
 _S = TypeVar("_S", bound=_Section)
 
 
-def config_from_mapping(values: Mapping[str, Any], kind: type[_S] = PipelineConfig) -> _S:  # type: ignore[assignment]
+@overload
+def config_from_mapping(values: Mapping[str, Any]) -> PipelineConfig: ...
+@overload
+def config_from_mapping(values: Mapping[str, Any], kind: type[_S]) -> _S: ...
+def config_from_mapping(values: Mapping[str, Any], kind: type[_Section] = PipelineConfig) -> _Section:
     """Builds a section from plain values, sections' names in any case (`BATCHING`).
 
     Raises:

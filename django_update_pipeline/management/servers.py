@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
@@ -33,7 +33,11 @@ HINT: Final = (
 
 
 class NoServer(CommandError):
-    """No server of this project runs here for this user."""
+    """No server of this project runs here for this user. `reasons` says so first, then what was passed over."""
+
+    def __init__(self, reasons: Sequence[str]) -> None:
+        super().__init__("\n".join([*reasons, HINT]), returncode=UNREACHABLE)
+        self.reasons = reasons
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ class Servers:
         except ControlError as error:
             raise CommandError(str(error), returncode=UNREACHABLE) from error
         if not self.clients:
-            raise NoServer("\n".join([*passed_over, HINT]), returncode=UNREACHABLE)
+            raise NoServer(passed_over)
         for client in self.clients:
             client.timeout_s = timeout_s
 
@@ -84,6 +88,12 @@ class Servers:
         """Asks all of them at once. One that did not even greet is stuck: it is not asked."""
         with ThreadPoolExecutor(len(self.clients)) as threads:
             return list(threads.map(lambda client: _asked(client, command, params), self.clients))
+
+    def ask_in_turn(self, command: str, /, **params: Any) -> Iterator[Server]:
+        """Asks one after the other, each when it is called for; those that did not even greet are left out."""
+        for client in self.clients:
+            if client.has_answered:
+                yield _asked(client, command, params)
 
     def the_only(self, ways_out: str = "choose one with --pid") -> ControlClient:
         """The one server there is.

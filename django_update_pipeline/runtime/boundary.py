@@ -208,12 +208,12 @@ class Boundary:
             raise PartFailed(self, TimeoutError(f"no answer within {name} = {timeout_s:g}"))
         if task.cancelled():
             raise PartFailed(self, RuntimeError("it cancelled the task that it was called in"))
-        error, result = task.result()
-        if error is not None:
-            raise PartFailed(self, error) from error
-        return result  # type: ignore[return-value]
+        outcome = task.result()
+        if outcome[0] is not None:
+            raise PartFailed(self, outcome[0]) from outcome[0]
+        return outcome[1]
 
-    async def outcome(self, waiting: Awaitable[_T]) -> tuple[BaseException | None, _T | None]:
+    async def outcome(self, waiting: Awaitable[_T]) -> tuple[BaseException, None] | tuple[None, _T]:
         """What came of it. Nothing but our own cancellation and KeyboardInterrupt leaves this task as an error:
         asyncio ends the loop for a task that raises SystemExit.
         """

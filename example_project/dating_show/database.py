@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,7 +61,7 @@ def _one_process_at_a_time() -> Iterator[None]:
         yield  # Closing the file releases the lock, also when the process dies.
 
 
-if os.name == "nt":  # pragma: no cover
+if sys.platform == "win32":  # pragma: no cover
     import msvcrt
     import time
 
@@ -69,7 +69,7 @@ if os.name == "nt":  # pragma: no cover
         """Waits until this process holds the lock on an open file."""
         while True:
             try:
-                msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined]
+                msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)
             except OSError:
                 time.sleep(0.1)
             else:

@@ -60,7 +60,7 @@ def texts(report: Report, examination: str) -> str:
 def test_a_project_that_is_not_served_is_told_what_was_not_tried(runtime: Path) -> None:
     code, report, level = visit()
     assert "came through the door" in texts(report, "The door, in this process")
-    assert "note: no server of this project" in texts(report, "Servers")
+    assert "note: no running server of " in texts(report, "Servers")
     assert "note: no real socket" in texts(report, "A real socket")
     # Tests run without DEBUG on the memory transport, which `check --deploy` has a word on.
     assert (code, level) == (1, "warning")
@@ -264,6 +264,8 @@ def test_a_served_project_is_visited_down_to_a_real_socket(runtime: Path) -> Non
         code, report, _ = visit("--timeout", "0.3")
         assert code == 2
         assert f"error: the server with pid {process.pid} does not answer" in texts(report, "Servers")
+        assert f"py-spy dump --pid {process.pid}" in texts(report, "Servers"), "with what can be done"
+        assert "no server that answers runs here" in texts(report, "A real socket")
 
 
 def test_compression_is_told(runtime: Path) -> None:

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from ...control import ControlClient, ControlError, project_key
-from ...control.sockets import candidate_directories, connections, listen, remove
+from ...control import ControlError, project_key
+from ...control.sockets import candidate_directories, listen, remove
+from ..servers import HINT, NoServer, Server, Servers
 from .findings import Finding, Level
 
 _STATUS_LEVELS: dict[str, Level] = {"healthy": "good", "degraded": "warning", "critical": "error"}
@@ -58,39 +59,14 @@ class Running:
 
     def servers(self) -> Iterator[Finding]:
         """Each server's answer and health."""
-        clients = ControlClient.connect_all(timeout_s=self.timeout_s)
         try:
-            if not clients:
-                passed_over = connections(project_key())[1]
-                yield Finding(
-                    "note",
-                    "no server of this project runs here for this user"
-                    + "".join(f"; {text}" for text in passed_over),
-                    "Start one, or run this as its user; if one runs, its log says why its control socket failed.",
-                )
-            for client in clients:
-                yield from self._server(client)
-        finally:
-            for client in clients:
-                client.close()
-
-    def _server(self, client: ControlClient) -> Iterator[Finding]:
-        try:
-            if not client.has_answered:
-                raise ControlError(f"it did not greet within {self.timeout_s:g} s")
-            health = client.call("get_health")
-        except ControlError as error:
-            yield Finding(
-                "error",
-                f"the server with pid {client.pid} does not answer: {error}",
-                "Is it stopped (SIGCONT), or does something block its event loop (py-spy dump --pid)?",
-            )
+            with Servers(self.timeout_s) as servers:
+                asked = servers.ask("get_health")
+        except NoServer as nobody:
+            yield Finding("note", "; ".join(nobody.reasons), HINT)
             return
-        status, score = health["health_status"], health["health_score"]
-        level = _STATUS_LEVELS.get(status, "error")
-        yield Finding(level, f"the server with pid {client.pid} is {status} ({score} of 100)")
-        for issue in health["issues"]:
-            yield Finding("warning" if level == "good" else level, f"pid {client.pid}: {issue}")
+        for server in asked:
+            yield from _health(server)
 
     def round_trip(self) -> Iterator[Finding]:
         """A socket to a running server, and an update through all of it."""
@@ -103,25 +79,19 @@ class Running:
                 "pip install websockets",
             )
             return
-        everybody = ControlClient.connect_all(timeout_s=self.timeout_s)
-        clients = [client for client in everybody if client.has_answered]
         try:
-            if not clients:
-                yield Finding(
-                    "note",
-                    "no real socket was tried: no server that answers runs here.",
-                    "Start the server first.",
-                )
-                return
-            yield from self._through(clients)
-        finally:
-            for client in everybody:
-                client.close()
-
-    def _through(self, clients: list[ControlClient]) -> Iterator[Finding]:
-        urls = (
-            [self.url] if self.url else list(dict.fromkeys(url for c in clients for url in self._urls_of(c)))
+            with Servers(self.timeout_s) as servers:
+                if any(client.has_answered for client in servers.clients):
+                    yield from self._through(servers)
+                    return
+        except NoServer:
+            pass
+        yield Finding(
+            "note", "no real socket was tried: no server that answers runs here.", "Start the server first."
         )
+
+    def _through(self, servers: Servers) -> Iterator[Finding]:
+        urls = [self.url] if self.url else _urls_of(servers)
         if not urls:
             yield Finding(
                 "note",
@@ -130,7 +100,7 @@ class Running:
             )
         for url in urls:
             try:
-                yield from self._try_socket(url, clients)
+                yield from self._try_socket(url, servers)
             except (OSError, TimeoutError, ValueError) as error:
                 yield Finding(
                     "error",
@@ -138,18 +108,7 @@ class Running:
                     "Is that the address and path of the socket? A proxy must pass Upgrade and Host on.",
                 )
 
-    def _urls_of(self, client: ControlClient) -> list[str]:
-        try:
-            addresses = client.call("get_addresses")["addresses"]
-        except ControlError:  # an older server, or one that hangs: told elsewhere
-            return []
-        everywhere = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104
-        return [
-            f"ws://{everywhere.get(host, f'[{host}]' if ':' in host else host)}:{port}{path}"
-            for host, port, path in addresses
-        ]
-
-    def _try_socket(self, url: str, clients: list[ControlClient]) -> Iterator[Finding]:
+    def _try_socket(self, url: str, servers: Servers) -> Iterator[Finding]:
         from websockets.exceptions import WebSocketException
         from websockets.sync.client import connect
 
@@ -165,7 +124,7 @@ class Running:
                         f"{url} compresses each frame for each client: most of the processor's time goes there.",
                         "uvicorn: --ws-per-message-deflate false.",
                     )
-                yield from self._probe(url, socket, greeting["connection_id"], clients)
+                yield from self._probe(url, socket, greeting["connection_id"], servers)
         except WebSocketException as error:
             yield Finding(
                 "error",
@@ -173,26 +132,22 @@ class Running:
                 f"Is {urlsplit(url).hostname!r} in ALLOWED_HOSTS, and is that the socket's path?",
             )
 
-    def _probe(
-        self, url: str, socket: Any, connection_id: str, clients: list[ControlClient]
-    ) -> Iterator[Finding]:
-        for client in clients:
-            try:
-                began = time.perf_counter()
-                found = client.call("probe", connection_id=connection_id)["found"]
-            except ControlError as error:
+    def _probe(self, url: str, socket: Any, connection_id: str, servers: Servers) -> Iterator[Finding]:
+        for server in servers.ask_in_turn("probe", connection_id=connection_id):
+            if server.problem:
                 yield Finding(
                     "error",
-                    f"pid {client.pid} could not send an update through its transport: {error}",
+                    f"no update could be sent through the transport: {server.problem}",
                     "Look at pipeline_health: is the circuit breaker open?",
                 )
                 return
-            if found:
+            if server.answer["found"]:
+                answered = time.monotonic()
                 self._next(socket, "agent_update", "pipeline_probe")
-                elapsed_ms = (time.perf_counter() - began) * 1000
+                elapsed_ms = (server.took_s + time.monotonic() - answered) * 1000
                 yield Finding(
                     "good",
-                    f"an update went through pid {client.pid} to a socket at {url} in {elapsed_ms:.1f} ms",
+                    f"an update went through pid {server.pid} to a socket at {url} in {elapsed_ms:.1f} ms",
                 )
                 return
         yield Finding(
@@ -207,3 +162,26 @@ class Running:
             frame: dict[str, Any] = json.loads(socket.recv(timeout=max(0.01, deadline - time.monotonic())))
             if frame.get("type") == kind and update_type in (None, frame.get("update_type")):
                 return frame
+
+
+def _health(server: Server) -> Iterator[Finding]:
+    if server.problem:
+        yield Finding("error", f"the server with pid {server.pid} does not answer", server.problem)
+        return
+    status, score = server.answer["health_status"], server.answer["health_score"]
+    level = _STATUS_LEVELS.get(status, "error")
+    yield Finding(level, f"the server with pid {server.pid} is {status} ({score} of 100)")
+    for issue in server.answer["issues"]:
+        yield Finding("warning" if level == "good" else level, f"pid {server.pid}: {issue}")
+
+
+def _urls_of(servers: Servers) -> list[str]:
+    """Where the servers' own sockets are, as far as requests have told them. A server that hangs is told elsewhere."""
+    everywhere = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104
+    urls = [
+        f"ws://{everywhere.get(host, f'[{host}]' if ':' in host else host)}:{port}{path}"
+        for server in servers.ask_in_turn("get_addresses")
+        if not server.problem
+        for host, port, path in server.answer["addresses"]
+    ]
+    return list(dict.fromkeys(urls))
