@@ -1,13 +1,13 @@
 /** One channel as its users see it: a mirror, what it is worth now, and who wants to hear of it. */
 
 import type { Fields, PipelineEvent, Position, SyncFrame } from "./frames.js";
-import { utf8Length, viewName } from "./frames.js";
+import { isFieldName, utf8Length, viewName } from "./frames.js";
 import { Listeners } from "./listeners.js";
 import { Mirror } from "./mirror.js";
 
 /**
  * `loading`: the first snapshot is not complete; `live`: it shows what the server has; `stale`: it shows what the server had (no line, or
- * catching up); `refused`: it may not be seen, and shows nothing; `closed`: it was given up here.
+ * catching up); `refused`: it may not or can't be seen, and shows nothing; `closed`: it was given up here.
  */
 export type ViewStatus = "loading" | "live" | "stale" | "refused" | "closed";
 
@@ -78,6 +78,8 @@ export class Channel {
   #isBehind = false;
   #users = new Map<object, readonly string[] | null>();
   #fields: readonly string[] | null = null;
+  #impossible = new Set<string>(); // names that were asked for and that no field has in a projection
+  #refusedView: string | null = null;
   #byAgent = new Map<string, Listeners<void>>();
   #snapshot: ViewSnapshot | null = null;
   #catchUp = NOTHING;
@@ -102,14 +104,29 @@ export class Channel {
     return viewName(this.#fields);
   }
 
+  /** Whether the server can't be asked for it: it would refuse, however often it is asked. */
+  get isImpossible(): boolean {
+    return this.#fields?.length === 0 || this.#refusedView === this.view;
+  }
+
   get hasUsers(): boolean {
     return this.#users.size > 0;
   }
 
-  /** Adds a user; true if the view is another one now, so that the server has to be asked again. */
+  /**
+   * Adds a user; true if the view is another one now, so that the server has to be asked again. A name that no
+   * projection may have is left out: it would cost all the others theirs.
+   */
   join(user: object, fields: readonly string[] | null): boolean {
-    this.#users.set(user, fields);
+    this.#users.set(user, fields?.filter(isFieldName) ?? null);
     return this.#widen();
+  }
+
+  /** Those of the names that no projection may have, each once in this channel's life. */
+  impossibleOf(fields: readonly string[]): string[] {
+    const found = [...new Set(fields)].filter((name) => !isFieldName(name) && !this.#impossible.has(name));
+    for (const name of found) this.#impossible.add(name);
+    return found;
   }
 
   /** Takes a user off. The view stays as wide as it was: a narrower one would have to be sent anew. */
@@ -166,6 +183,12 @@ export class Channel {
     this.unanswered = 0;
     this.#isBehind = false;
     if (this.status === "live") this.#become("stale");
+  }
+
+  /** The server can't show this view: it is not asked for again until it is another one. */
+  cannotBe(): void {
+    this.#refusedView = this.view;
+    this.refuse();
   }
 
   /** It may not be seen (any more): nothing is shown. */

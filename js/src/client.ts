@@ -3,12 +3,13 @@
 import { Actions } from "./actions.js";
 import { ageOf, Channel, type ViewSnapshot } from "./channel.js";
 import { type Fields, type Json, type SyncFrame, utf8Length } from "./frames.js";
+import { Keeping } from "./keeping.js";
 import { LINE_DEFAULTS, LineKeeper, type LineOptions, type LineStatus } from "./line.js";
 import { Listeners } from "./listeners.js";
 import { Notices, type Notification, SYSTEM_CHANNEL } from "./notices.js";
 import { ServerClock } from "./serverclock.js";
 import { eventStreamTransport, withFallback } from "./eventstream.js";
-import { type KeyValueStorage, Shelf } from "./storage.js";
+import type { KeyValueStorage } from "./storage.js";
 import { browserSurroundings, type Surroundings } from "./surroundings.js";
 import { socketUrl, streamUrl, type Transport, webSocketTransport } from "./transport.js";
 import { View } from "./view.js";
@@ -30,7 +31,10 @@ export interface ClientOptions extends Partial<LineOptions> {
   surroundings?: Surroundings;
 }
 
-/** The server says that something went wrong which no action asked for. `code` is one of its error codes. */
+/**
+ * Something went wrong which no action asked for: the server says so, or the client, which knows what the server would
+ * say. `code` is one of the server's error codes.
+ */
 export interface ServerError {
   readonly code: string;
   readonly message: string;
@@ -39,8 +43,8 @@ export interface ServerError {
 /** So many channels are named in one frame. */
 const PER_FRAME = 50;
 
-/** What is shown is kept so often while it changes, and when the page goes. */
-const KEEP_EVERY_MS = 5_000;
+/** The server's code for a frame with a field of a wrong type or value. */
+const INVALID_FIELD = "invalid_field";
 
 /** After these the server would not show any more what is shown, so it is taken off the screen and out of the storage. */
 const NOT_ALLOWED = new Set([4001, 4401, 4403]);
@@ -52,6 +56,7 @@ function ordinaryTransport(url: string, implementation: typeof WebSocket | undef
 
 interface Question {
   channels: Channel[];
+  notices: object | undefined;
   stop(): void;
 }
 
@@ -62,17 +67,15 @@ export class Client {
   readonly #keeper: LineKeeper;
   readonly #actions: Actions;
   readonly #notices = new Notices();
-  readonly #shelf: Shelf;
+  readonly #keeping: Keeping;
   readonly #channels = new Map<string, Channel>();
   readonly #toAsk = new Set<Channel>();
   #questions: Question[] = [];
   readonly #leaving = new Map<string, number>(); // by channel: `unsubscribe` frames not confirmed yet
-  readonly #changed = new Set<Channel>(); // since they were kept
   readonly #stopListening: () => void;
   readonly #statuses: Listeners<LineStatus>;
   readonly #notifications: Listeners<Notification>;
   readonly #errors: Listeners<ServerError>;
-  #stopKeeping: (() => void) | null = null;
   #repaired = 0; // not reported yet
   #isClosed = false;
 
@@ -83,7 +86,8 @@ export class Client {
     this.#statuses = new Listeners(report);
     this.#notifications = new Listeners(report);
     this.#errors = new Listeners(report);
-    this.#shelf = new Shelf(options.storage, JSON.stringify([url, options.storageOwner ?? ""]));
+    const owner = JSON.stringify([url, options.storageOwner ?? ""]);
+    this.#keeping = new Keeping(options.storage, owner, this.#around);
     const transport = options.transport ?? ordinaryTransport(url, options.WebSocket);
     const given = Object.entries(options).filter(([name, value]) => name in LINE_DEFAULTS && value !== undefined);
     const lineOptions: LineOptions = { ...LINE_DEFAULTS, ...Object.fromEntries(given) };
@@ -93,7 +97,7 @@ export class Client {
       changed: (status) => this.#lineChanged(status),
     });
     this.#actions = new Actions(this.#around, (frame) => this.#keeper.send(frame));
-    this.#stopListening = this.#around.listen((what) => (what === "wake" ? this.#keeper.wake() : this.#keep()));
+    this.#stopListening = this.#around.listen((what) => (what === "wake" ? this.#keeper.wake() : this.#keeping.keep()));
     this.#keeper.connect();
   }
 
@@ -142,9 +146,10 @@ export class Client {
     }
     const user = {};
     const isOther = channel.join(user, options.fields?.length ? options.fields : null);
-    if (isNew && channel.restore(this.#shelf.load(name, channel.view)) === false) {
-      this.#shelf.remove(name, channel.view);
-    }
+    const impossible = channel.impossibleOf(options.fields ?? []);
+    if (impossible.length > 0) this.#cannotBeAsked(channel, impossible);
+    if (channel.isImpossible) channel.refuse();
+    else if (isNew) this.#keeping.restore(channel);
     if (isOther || !channel.isAsked) this.#ask(channel);
     const joined = channel;
     return new View(joined, () => this.#left(joined, user));
@@ -211,7 +216,7 @@ export class Client {
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    this.#keep();
+    this.#keeping.keep();
     this.#stopListening();
     this.#actions.close();
     this.#dropQuestions();
@@ -228,7 +233,8 @@ export class Client {
   }
 
   #askAll(withNotices = false): void {
-    const channels = [...this.#toAsk].filter((channel) => this.#channels.get(channel.name) === channel);
+    const isMeant = (one: Channel): boolean => this.#channels.get(one.name) === one && !one.isImpossible;
+    const channels = [...this.#toAsk].filter(isMeant);
     this.#toAsk.clear();
     if (!this.#keeper.isOpen || this.#keeper.isPaused) return; // an open line, and one that is read again, asks for everything
     let notices = withNotices ? this.#notices.since() : undefined;
@@ -262,7 +268,7 @@ export class Client {
     if (!this.#keeper.send(frame)) return;
     const withinMs = this.#options.answerWithinMs ?? LINE_DEFAULTS.answerWithinMs;
     const stop = this.#around.later(() => this.#keeper.fail("a subscription was not answered"), withinMs);
-    this.#questions.push({ channels, stop });
+    this.#questions.push({ channels, notices, stop });
   }
 
   #left(channel: Channel, user: object): void {
@@ -270,9 +276,8 @@ export class Client {
     if (channel.hasUsers || this.#isClosed) return;
     this.#around.later(() => {
       if (channel.hasUsers || this.#channels.get(channel.name) !== channel) return;
-      this.#keepOne(channel);
+      this.#keeping.left(channel);
       this.#channels.delete(channel.name);
-      this.#changed.delete(channel);
       if (channel.isAsked && this.#keeper.send({ type: "unsubscribe", channels: [channel.name] })) {
         this.#leaving.set(channel.name, (this.#leaving.get(channel.name) ?? 0) + 1);
       }
@@ -302,9 +307,7 @@ export class Client {
         this.#actions.answered(frame);
         break;
       case "error":
-        if (!this.#actions.answered(frame)) {
-          this.#errors.tell({ code: String(frame.code), message: String(frame.message) });
-        }
+        if (!this.#actions.answered(frame)) this.#serverError({ code: String(frame.code), message: String(frame.message) });
         break;
       default: // a later server may say more
     }
@@ -330,8 +333,8 @@ export class Client {
     this.#repaired += taken?.repaired ?? 0;
     if ((taken === null || taken.isLost) && channel.unanswered === 0 && channel.isAsked) this.#subscribe([channel]);
     if (taken === null) return null;
-    if (channel.mirror.view !== view) this.#shelf.remove(channel.name, channel.view); // it may have what is hidden now
-    this.#toKeep(channel);
+    if (channel.mirror.view !== view) this.#keeping.remove(channel); // it may have what is hidden now
+    this.#keeping.changed(channel);
     return taken.ageMs;
   }
 
@@ -353,6 +356,37 @@ export class Client {
     }
   }
 
+  #serverError(error: ServerError): void {
+    if (error.code !== INVALID_FIELD || this.#questions.length === 0) this.#errors.tell(error);
+    else this.#notUnderstood(this.#questions.shift()!, error);
+  }
+
+  /**
+   * The server refuses a frame whole, for one channel of it say, and will each time: halves are asked for, until that
+   * channel is alone, and it is not asked for any more. What else is sent has no fields that could be wrong.
+   */
+  #notUnderstood({ channels, notices, stop }: Question, error: ServerError): void {
+    stop();
+    for (const channel of channels) channel.answered();
+    if (channels.length < 2) {
+      for (const channel of channels) this.#refuse(channel, true);
+      if (notices !== undefined && channels.length > 0) this.#subscribe([], notices);
+      this.#errors.tell(error);
+      return;
+    }
+    const middle = Math.ceil(channels.length / 2);
+    this.#subscribe(channels.slice(0, middle), notices);
+    this.#subscribe(channels.slice(middle));
+  }
+
+  /** Says which fields are left out, where somebody listens or else to the page's console. */
+  #cannotBeAsked(channel: Channel, names: readonly string[]): void {
+    const shown = names.map((name) => JSON.stringify(name.slice(0, 100))).join(", ");
+    const message = `fields of ${channel.name}: no projection may have ${shown}: give names of 1 to 100 characters without commas and control characters`;
+    if (this.#errors.size === 0) this.#around.report(new Error(message));
+    else this.#errors.tell({ code: INVALID_FIELD, message });
+  }
+
   #takenOff(name: string): void {
     const asked = this.#leaving.get(name) ?? 0;
     if (asked > 1) this.#leaving.set(name, asked - 1);
@@ -361,10 +395,10 @@ export class Client {
     if (asked === 0 && channel !== undefined) this.#refuse(channel); // the server did it: it may not be seen any more
   }
 
-  #refuse(channel: Channel): void {
-    this.#shelf.remove(channel.name, channel.view);
-    this.#changed.delete(channel);
-    channel.refuse();
+  #refuse(channel: Channel, isForGood = false): void {
+    this.#keeping.forget(channel);
+    if (isForGood) channel.cannotBe();
+    else channel.refuse();
   }
 
   #lineChanged(status: LineStatus): void {
@@ -381,26 +415,5 @@ export class Client {
   #dropQuestions(): void {
     for (const { stop } of this.#questions) stop();
     this.#questions = [];
-  }
-
-  // what is kept
-
-  #toKeep(channel: Channel): void {
-    if (this.#options.storage === undefined) return;
-    this.#changed.add(channel);
-    this.#stopKeeping ??= this.#around.later(() => this.#keep(), KEEP_EVERY_MS);
-  }
-
-  #keep(): void {
-    this.#stopKeeping?.();
-    this.#stopKeeping = null;
-    for (const channel of this.#changed) this.#keepOne(channel);
-    this.#changed.clear();
-  }
-
-  #keepOne(channel: Channel): void {
-    if (this.#options.storage === undefined || channel.status === "refused") return;
-    const saved = channel.mirror.save();
-    if (saved !== null) this.#shelf.save(channel.name, channel.view, saved);
   }
 }

@@ -69,6 +69,16 @@ export function viewName(fields: readonly string[] | null): string {
   return fields === null ? "" : [...new Set(fields)].sort(byCodePoint).join(",");
 }
 
+/** A projection's field has a name of at most so many characters. */
+const MAX_FIELD_CHARS = 100;
+
+const NO_FIELD = /^(?:|__proto__|constructor|prototype)$|[\u0000-\u001f\u007f-\u009f\p{Surrogate},]/u;
+
+/** Whether a projection may name it: the server refuses a whole subscription for a name that none may have. */
+export function isFieldName(name: string): boolean {
+  return !NO_FIELD.test(name) && [...name].length <= MAX_FIELD_CHARS;
+}
+
 /** What ends the name of a view without events. */
 const NO_EVENTS = ",,no-events";
 

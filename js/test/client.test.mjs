@@ -326,6 +326,111 @@ test("who asks for more fields than a projection may have, alone or with others,
   assert.equal(stage.line.all("subscribe").length, 3);
 });
 
+test("a name that no projection may have is said once and left out, and nobody else is without theirs", async () => {
+  const stage = staged();
+  const errors = [];
+  stage.client.onError((error) => errors.push(error));
+  const view = stage.client.channel("villa", { fields: ["mood", "a,b", "x\ny"] });
+  const map = stage.client.channel("map", { fields: ["__proto__", "é".repeat(101)] });
+  stage.line.greet();
+  await settled();
+  const [asked] = stage.line.all("subscribe");
+  assert.deepEqual(asked, { channels: ["villa"], since: {}, fields: { villa: ["mood"] } });
+  assert.deepEqual(errors.map(({ code }) => code), ["invalid_field", "invalid_field"]);
+  assert.match(errors[0].message, /^fields of villa: no projection may have "a,b", "x\\ny": give names of 1 to 100/);
+  stage.line.confirm("villa");
+  stage.line.say(snapshot(1, { a: { mood: "calm" } }, { view: "mood" }));
+  assert.equal(view.status, "live");
+  assert.equal(map.status, "refused", "of what it asked for there is nothing");
+  // Again, on another line, and by others: nothing more is said, and the server is not bothered.
+  stage.client.channel("map", { fields: ["__proto__"] });
+  stage.client.channel("villa", { fields: ["a,b"] });
+  stage.line.drop();
+  await stage.around.pass(20_000);
+  stage.line.greet();
+  await settled();
+  assert.deepEqual(stage.line.all("subscribe")[0].channels, ["villa"]);
+  assert.equal(errors.length, 2);
+  assert.equal(map.status, "refused");
+  // Somebody who asks for what there is gets it.
+  stage.client.channel("map", { fields: ["x"] });
+  await settled();
+  assert.deepEqual(stage.line.all("subscribe")[1], { channels: ["map"], since: {}, fields: { map: ["x"] } });
+  assert.deepEqual(stage.around.errors, []);
+});
+
+test("a name that no projection may have goes to the console where nobody listens for errors", async () => {
+  const stage = staged();
+  stage.client.channel("villa", { fields: ["a,b"] });
+  assert.match(String(stage.around.errors[0]), /no projection may have "a,b"/);
+  assert.equal(stage.around.errors.length, 1);
+});
+
+test("what is kept of a whole channel is not shown to who can be shown nothing, and stays", async () => {
+  const storage = new Drawer();
+  const { stage } = await live({ storage });
+  stage.around.tell("hide");
+  stage.client.close();
+  const next = staged({ storage });
+  const view = next.client.channel("villa", { fields: ["a,b"] });
+  assert.equal(view.agents.size, 0);
+  assert.equal(storage.items.size, 1);
+});
+
+test("a channel for which the server refuses a frame is found, and asked for no more", async () => {
+  const stage = staged();
+  const errors = [];
+  stage.client.onError(({ code }) => errors.push(code));
+  const views = ["a", "b", "c", "d", "e"].map((name) => stage.client.channel(name, { fields: ["x"] }));
+  stage.line.greet();
+  await settled();
+  let answered = 0;
+  /** A server that refuses each frame with `d`, as a later one might. */
+  const answerAll = () => {
+    for (let all = stage.line.all("subscribe"); answered < all.length; all = stage.line.all("subscribe")) {
+      const { channels } = all[answered++];
+      if (channels.includes("d")) stage.line.say({ type: "error", code: "invalid_field", message: "fields of d ..." });
+      else stage.line.confirm(...channels);
+    }
+  };
+  answerAll();
+  assert.deepEqual(
+    stage.line.all("subscribe").map(({ channels }) => channels.join()),
+    ["a,b,c,d,e", "a,b,c", "d,e", "d", "e"],
+  );
+  assert.deepEqual(errors, ["invalid_field"], "said once");
+  assert.deepEqual(views.map(({ status }) => status), ["loading", "loading", "loading", "refused", "loading"]);
+  await stage.around.pass(9_000);
+  stage.line.say({ type: "pong", timestamp: 1000, server_time: 5000 });
+  await stage.around.pass(9_000);
+  assert.equal(stage.lines.length, 1, "the line is well");
+  stage.line.drop();
+  await stage.around.pass(20_000);
+  stage.line.greet();
+  assert.deepEqual(stage.line.all("subscribe")[0].channels, ["a", "b", "c", "e"]);
+  // With other fields it is another view, which may be.
+  stage.client.channel("d", { fields: ["y"] });
+  await settled();
+  assert.deepEqual(stage.line.all("subscribe")[1].fields, { d: ["x", "y"] });
+});
+
+test("a frame refused for its one channel takes the notices of the system along, which are asked for again", async () => {
+  const stage = staged();
+  stage.line.greet();
+  stage.line.say({ ...sync({ from: 0, to: 2, reset: true }), channel: "update_pipeline.system" });
+  const view = stage.client.channel("villa", { fields: ["x"] });
+  stage.line.drop();
+  await stage.around.pass(20_000);
+  stage.line.greet();
+  assert.deepEqual(stage.line.all("subscribe")[0].channels, ["villa", "update_pipeline.system"]);
+  stage.line.say({ type: "error", code: "invalid_field", message: "no" });
+  assert.equal(view.status, "refused");
+  assert.deepEqual(stage.line.all("subscribe")[1].channels, ["update_pipeline.system"]);
+  stage.line.confirm("update_pipeline.system");
+  stage.line.say({ type: "error", code: "invalid_field", message: "of something else" });
+  assert.equal(stage.line.all("subscribe").length, 2);
+});
+
 test("a reload is a resume", async () => {
   const storage = new Drawer();
   const first = await live({ storage });

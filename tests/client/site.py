@@ -18,6 +18,7 @@ from django_update_pipeline.core.codes import CLOSED_BY_OPERATOR
 from tests.docs.markdown import ROOT, blocks
 
 README = ROOT / "README.md"
+REACT = ROOT / "docs" / "howto" / "use-react.md"
 
 if not settings.configured:
     settings.configure(
@@ -76,6 +77,16 @@ def readme(request: HttpRequest) -> HttpResponse:
     return HttpResponse(engines["django"].from_string(text).render({}, request))
 
 
+def react(request: HttpRequest) -> HttpResponse:
+    """The page of docs/howto/use-react.md without a bundler, under a policy by which its import map needs a nonce."""
+    (snippet,) = [block.code for block in blocks(REACT, "html")]
+    snippet = snippet.replace('"importmap">', '"importmap" nonce="{{ nonce }}">')
+    text = f'<!doctype html><html lang="en"><head><title>Orders</title></head><body>{snippet}</body></html>'
+    answer = HttpResponse(engines["django"].from_string(text).render({"nonce": "n1"}, request))
+    answer["Content-Security-Policy"] = "default-src 'none'; script-src 'self' 'nonce-n1'; connect-src 'self'"
+    return answer
+
+
 async def do(request: HttpRequest, what: str) -> HttpResponse:
     """Has something happen in the server's process."""
     pipeline = get_update_pipeline()
@@ -108,6 +119,7 @@ def metrics(request: HttpRequest) -> JsonResponse:
 urlpatterns = [
     path("", page),
     path("readme/", readme),
+    path("react/", react),
     path("do/<str:what>/", do),
     path("metrics/", metrics),
 ]

@@ -9,9 +9,10 @@ import django_update_pipeline
 from django_update_pipeline.core.codes import CLOSE_CODES
 from django_update_pipeline.core.session import SYSTEM_CHANNEL
 from django_update_pipeline.core.sync_wire import SUBPROTOCOL
+from django_update_pipeline.core.view import valid_field_name
 from django_update_pipeline.core.wire import FrameLimits
 
-from .conftest import JS
+from .conftest import JS, Node
 
 
 def source(name: str) -> str:
@@ -54,3 +55,24 @@ def test_the_lock_file_pins_what_is_installed_and_names_no_registry() -> None:
     assert "registry" not in text
     asked = json.loads((JS / "package.json").read_text(encoding="utf-8"))["devDependencies"]
     assert all(re.fullmatch(r"[\d.]+", version) for version in asked.values()), "exact versions"
+
+
+#: Names that a projection may have and may not, each rule at its edge.
+NAMES = [
+    *("mood", "a b", "é", "toString", "__proto", "a.b", "a:b", '"', "\u2028", "\U0001f980" * 100),
+    *("", "a,b", ",", "x" * 100, "x" * 101, "\U0001f980" * 101, "a\nb", "\x00", "\x7f", "\x9f", "\xa0"),
+    *("__proto__", "constructor", "prototype", "\ud800", "a\udfffb"),
+]
+
+
+def test_what_a_projection_may_name_is_the_servers_rule(node: Node) -> None:
+    script = """
+        const { isFieldName } = await import(process.cwd() + "/dist/frames.js");
+        const names = JSON.parse(require("node:fs").readFileSync(0, "utf-8"));
+        console.log(JSON.stringify(names.map(isFieldName)));
+    """
+    wrapped = f"(async () => {{ {script} }})();"
+    told = json.loads(node("--input-type=commonjs", "-e", wrapped, text=json.dumps(NAMES)))
+    assert told == [valid_field_name(name) for name in NAMES]
+    assert True in told
+    assert False in told

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,10 @@ from typing import Any
 import pytest
 
 from tests.dashboard.conftest import LISTEN, SWITCHES
+from tests.docs.markdown import blocks
 
 from .serving import Site, site
+from .site import REACT
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -79,6 +83,57 @@ def test_a_page_is_live_through_a_reload_and_a_killed_server(served: Site, chrom
         served.start()
         served.do("fill", 4)
         shows(4, "calm")
+        assert page.evaluate("window.violations") == []
+        assert errors == []
+        chromium.close()
+
+
+@pytest.fixture
+def react_served(tmp_path: Path, client_folder: Path) -> Iterator[Site]:
+    """The modules of docs/howto/use-react.md; React made into one as the page says."""
+    board, react = (block.code for block in blocks(REACT, "js"))
+    (shell,) = (block.code for block in blocks(REACT, "sh"))
+    shop = tmp_path / "shop"
+    shop.mkdir()
+    (shop / "board.js").write_text(board.replace("/ws/updates/", "/live/villa/"))
+    (client_folder / "react-page.mjs").write_text(react)
+    program, *arguments = shlex.split(shell.replace("\\\n", "").split("npx ")[1])
+    arguments[-1] = f"--outfile={shop / 'react.js'}"
+    made = client_folder / "node_modules" / ".bin" / program
+    subprocess.run([str(made), *arguments, "--log-level=error"], cwd=client_folder, check=True, timeout=60)
+    with site(tmp_path) as served:
+        yield served
+
+
+def test_the_hooks_run_from_the_static_files_and_an_import_map(
+    react_served: Site, chromium_path: str
+) -> None:
+    api = pytest.importorskip(
+        "playwright.sync_api", reason="no playwright: install the e2e dependency group (tox -e e2e)"
+    )
+    react_served.do("fill", 30)
+    with api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=chromium_path, args=SWITCHES)
+        page = chromium.new_page()
+        page.add_init_script(LISTEN)
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(f"{react_served.url}/react/")
+        orders = api.expect(page.locator("#orders p"))
+        orders.to_have_text("30 orders", timeout=30_000)
+        orders.to_have_attribute("aria-busy", "false", timeout=30_000)
+        react_served.do("remove", 7)
+        orders.to_have_text("29 orders", timeout=30_000)
+        # The page's own import is the client of the hooks: there is one.
+        assert page.evaluate(
+            """async () => {
+                const { ActionError } = await import("django-update-pipeline");
+                const { UpdatePipelineProvider } = await import("django-update-pipeline/react");
+                const loaded = performance.getEntriesByType("resource").map(({ name }) => name.split("/").pop());
+                const clients = loaded.filter((name) => name === "client.js").length;
+                return [typeof ActionError, typeof UpdatePipelineProvider, clients];
+            }"""
+        ) == ["function", "function", 1]
         assert page.evaluate("window.violations") == []
         assert errors == []
         chromium.close()

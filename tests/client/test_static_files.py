@@ -18,7 +18,7 @@ from .conftest import Node
 
 STATIC = Path(django_update_pipeline.__file__).parent / "static" / "django_update_pipeline"
 VENDOR = Path(__file__).resolve().parents[2] / "example_project/dating_show/static/dating_show/vendor"
-BUILT = ("client.js", "client.iife.js")
+BUILT = ("client.js", "client.iife.js", "react.js")
 
 
 def test_the_committed_files_are_what_the_sources_make(node: Node, tmp_path: Path) -> None:

@@ -100,6 +100,11 @@ function utf8Length(text) {
 function viewName(fields) {
   return fields === null ? "" : [...new Set(fields)].sort(byCodePoint).join(",");
 }
+var MAX_FIELD_CHARS = 100;
+var NO_FIELD = /^(?:|__proto__|constructor|prototype)$|[\u0000-\u001f\u007f-\u009f\p{Surrogate},]/u;
+function isFieldName(name) {
+  return !NO_FIELD.test(name) && [...name].length <= MAX_FIELD_CHARS;
+}
 var NO_EVENTS = ",,no-events";
 function shownIn(view) {
   const hasEvents = !view.endsWith(NO_EVENTS);
@@ -416,6 +421,9 @@ var Channel = class {
   #isBehind = false;
   #users = /* @__PURE__ */ new Map();
   #fields = null;
+  #impossible = /* @__PURE__ */ new Set();
+  // names that were asked for and that no field has in a projection
+  #refusedView = null;
   #byAgent = /* @__PURE__ */ new Map();
   #snapshot = null;
   #catchUp = NOTHING;
@@ -427,13 +435,26 @@ var Channel = class {
   get view() {
     return viewName(this.#fields);
   }
+  /** Whether the server can't be asked for it: it would refuse, however often it is asked. */
+  get isImpossible() {
+    return this.#fields?.length === 0 || this.#refusedView === this.view;
+  }
   get hasUsers() {
     return this.#users.size > 0;
   }
-  /** Adds a user; true if the view is another one now, so that the server has to be asked again. */
+  /**
+   * Adds a user; true if the view is another one now, so that the server has to be asked again. A name that no
+   * projection may have is left out: it would cost all the others theirs.
+   */
   join(user, fields) {
-    this.#users.set(user, fields);
+    this.#users.set(user, fields?.filter(isFieldName) ?? null);
     return this.#widen();
+  }
+  /** Those of the names that no projection may have, each once in this channel's life. */
+  impossibleOf(fields) {
+    const found = [...new Set(fields)].filter((name) => !isFieldName(name) && !this.#impossible.has(name));
+    for (const name of found) this.#impossible.add(name);
+    return found;
   }
   /** Takes a user off. The view stays as wide as it was: a narrower one would have to be sent anew. */
   leave(user) {
@@ -482,6 +503,11 @@ var Channel = class {
     this.unanswered = 0;
     this.#isBehind = false;
     if (this.status === "live") this.#become("stale");
+  }
+  /** The server can't show this view: it is not asked for again until it is another one. */
+  cannotBe() {
+    this.#refusedView = this.view;
+    this.refuse();
   }
   /** It may not be seen (any more): nothing is shown. */
   refuse() {
@@ -583,6 +609,96 @@ function ageOf(frame, serverTime) {
   for (const { timestamp } of frame.events ?? []) oldest = Math.min(oldest, timestamp);
   return oldest === Infinity || serverTime === null ? null : Math.max(0, (serverTime - oldest) * 1e3);
 }
+
+// src/storage.ts
+var VERSION = 1;
+var Shelf = class {
+  constructor(storage, owner) {
+    this.storage = storage;
+    this.owner = owner;
+  }
+  storage;
+  owner;
+  load(channel, view) {
+    try {
+      const text = this.storage?.getItem(this.#key(channel, view)) ?? null;
+      const kept = text === null ? null : JSON.parse(text);
+      if (typeof kept !== "object" || kept === null || !("version" in kept) || !("saved" in kept)) return null;
+      return kept.version === VERSION ? kept.saved : null;
+    } catch {
+      return null;
+    }
+  }
+  save(channel, view, saved) {
+    try {
+      this.storage?.setItem(this.#key(channel, view), JSON.stringify({ version: VERSION, saved }));
+    } catch {
+      this.remove(channel, view);
+    }
+  }
+  remove(channel, view) {
+    try {
+      this.storage?.removeItem(this.#key(channel, view));
+    } catch {
+    }
+  }
+  #key(channel, view) {
+    return `update-pipeline ${JSON.stringify([this.owner, channel, view])}`;
+  }
+};
+
+// src/keeping.ts
+var KEEP_EVERY_MS = 5e3;
+var Keeping = class {
+  /** `owner`: whose copies they are. Without a storage nothing is kept. */
+  constructor(storage, owner, around) {
+    this.storage = storage;
+    this.around = around;
+    this.#shelf = new Shelf(storage, owner);
+  }
+  storage;
+  around;
+  #shelf;
+  #changed = /* @__PURE__ */ new Set();
+  // since they were kept
+  #stop = null;
+  /** Shows what was kept of a channel, if it can be believed. */
+  restore(channel) {
+    if (channel.restore(this.#shelf.load(channel.name, channel.view)) === false) this.remove(channel);
+  }
+  /** Something of it is shown that is not kept yet. */
+  changed(channel) {
+    if (this.storage === void 0) return;
+    this.#changed.add(channel);
+    this.#stop ??= this.around.later(() => this.keep(), KEEP_EVERY_MS);
+  }
+  /** Keeps all that has changed. */
+  keep() {
+    this.#stop?.();
+    this.#stop = null;
+    for (const channel of this.#changed) this.#keepOne(channel);
+    this.#changed.clear();
+  }
+  /** Nobody uses it any more: it is kept for the next who does. */
+  left(channel) {
+    this.#keepOne(channel);
+    this.#changed.delete(channel);
+  }
+  /** It may not be shown any more, and so not kept. */
+  forget(channel) {
+    this.remove(channel);
+    this.#changed.delete(channel);
+  }
+  /** What is kept of it is out of date. */
+  remove(channel) {
+    this.#shelf.remove(channel.name, channel.view);
+  }
+  #keepOne(channel) {
+    if (this.storage === void 0 || channel.status === "refused") return;
+    const saved = channel.mirror.save();
+    if (saved !== null) this.#shelf.save(channel.name, channel.view, saved);
+  }
+};
 
 // src/close-codes.ts
 var CLOSE_CODES = /* @__PURE__ */ new Map([
@@ -1079,43 +1195,6 @@ function withFallback(first, second) {
   };
 }
 
-// src/storage.ts
-var VERSION = 1;
-var Shelf = class {
-  constructor(storage, owner) {
-    this.storage = storage;
-    this.owner = owner;
-  }
-  storage;
-  owner;
-  load(channel, view) {
-    try {
-      const text = this.storage?.getItem(this.#key(channel, view)) ?? null;
-      const kept = text === null ? null : JSON.parse(text);
-      if (typeof kept !== "object" || kept === null || !("version" in kept) || !("saved" in kept)) return null;
-      return kept.version === VERSION ? kept.saved : null;
-    } catch {
-      return null;
-    }
-  }
-  save(channel, view, saved) {
-    try {
-      this.storage?.setItem(this.#key(channel, view), JSON.stringify({ version: VERSION, saved }));
-    } catch {
-      this.remove(channel, view);
-    }
-  }
-  remove(channel, view) {
-    try {
-      this.storage?.removeItem(this.#key(channel, view));
-    } catch {
-    }
-  }
-  #key(channel, view) {
-    return `update-pipeline ${JSON.stringify([this.owner, channel, view])}`;
-  }
-};
-
 // src/surroundings.ts
 function browserSurroundings() {
   return {
@@ -1291,7 +1370,7 @@ var View = class {
 
 // src/client.ts
 var PER_FRAME = 50;
-var KEEP_EVERY_MS = 5e3;
+var INVALID_FIELD = "invalid_field";
 var NOT_ALLOWED = /* @__PURE__ */ new Set([4001, 4401, 4403]);
 function ordinaryTransport(url, implementation) {
   const socket = webSocketTransport(socketUrl(url), implementation);
@@ -1304,19 +1383,16 @@ var Client = class {
   #keeper;
   #actions;
   #notices = new Notices();
-  #shelf;
+  #keeping;
   #channels = /* @__PURE__ */ new Map();
   #toAsk = /* @__PURE__ */ new Set();
   #questions = [];
   #leaving = /* @__PURE__ */ new Map();
   // by channel: `unsubscribe` frames not confirmed yet
-  #changed = /* @__PURE__ */ new Set();
-  // since they were kept
   #stopListening;
   #statuses;
   #notifications;
   #errors;
-  #stopKeeping = null;
   #repaired = 0;
   // not reported yet
   #isClosed = false;
@@ -1327,7 +1403,8 @@ var Client = class {
     this.#statuses = new Listeners(report);
     this.#notifications = new Listeners(report);
     this.#errors = new Listeners(report);
-    this.#shelf = new Shelf(options.storage, JSON.stringify([url, options.storageOwner ?? ""]));
+    const owner = JSON.stringify([url, options.storageOwner ?? ""]);
+    this.#keeping = new Keeping(options.storage, owner, this.#around);
     const transport = options.transport ?? ordinaryTransport(url, options.WebSocket);
     const given = Object.entries(options).filter(([name, value]) => name in LINE_DEFAULTS && value !== void 0);
     const lineOptions = { ...LINE_DEFAULTS, ...Object.fromEntries(given) };
@@ -1337,7 +1414,7 @@ var Client = class {
       changed: (status) => this.#lineChanged(status)
     });
     this.#actions = new Actions(this.#around, (frame) => this.#keeper.send(frame));
-    this.#stopListening = this.#around.listen((what) => what === "wake" ? this.#keeper.wake() : this.#keep());
+    this.#stopListening = this.#around.listen((what) => what === "wake" ? this.#keeper.wake() : this.#keeping.keep());
     this.#keeper.connect();
   }
   /** How the line is: another object whenever that changes. */
@@ -1379,9 +1456,10 @@ var Client = class {
     }
     const user = {};
     const isOther = channel.join(user, options.fields?.length ? options.fields : null);
-    if (isNew && channel.restore(this.#shelf.load(name, channel.view)) === false) {
-      this.#shelf.remove(name, channel.view);
-    }
+    const impossible = channel.impossibleOf(options.fields ?? []);
+    if (impossible.length > 0) this.#cannotBeAsked(channel, impossible);
+    if (channel.isImpossible) channel.refuse();
+    else if (isNew) this.#keeping.restore(channel);
     if (isOther || !channel.isAsked) this.#ask(channel);
     const joined = channel;
     return new View(joined, () => this.#left(joined, user));
@@ -1434,7 +1512,7 @@ var Client = class {
   close() {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    this.#keep();
+    this.#keeping.keep();
     this.#stopListening();
     this.#actions.close();
     this.#dropQuestions();
@@ -1448,7 +1526,8 @@ var Client = class {
     this.#toAsk.add(channel);
   }
   #askAll(withNotices = false) {
-    const channels = [...this.#toAsk].filter((channel) => this.#channels.get(channel.name) === channel);
+    const isMeant = (one) => this.#channels.get(one.name) === one && !one.isImpossible;
+    const channels = [...this.#toAsk].filter(isMeant);
     this.#toAsk.clear();
     if (!this.#keeper.isOpen || this.#keeper.isPaused) return;
     let notices = withNotices ? this.#notices.since() : void 0;
@@ -1480,16 +1559,15 @@ var Client = class {
     if (!this.#keeper.send(frame)) return;
     const withinMs = this.#options.answerWithinMs ?? LINE_DEFAULTS.answerWithinMs;
     const stop = this.#around.later(() => this.#keeper.fail("a subscription was not answered"), withinMs);
-    this.#questions.push({ channels, stop });
+    this.#questions.push({ channels, notices, stop });
   }
   #left(channel, user) {
     channel.leave(user);
     if (channel.hasUsers || this.#isClosed) return;
     this.#around.later(() => {
       if (channel.hasUsers || this.#channels.get(channel.name) !== channel) return;
-      this.#keepOne(channel);
+      this.#keeping.left(channel);
       this.#channels.delete(channel.name);
-      this.#changed.delete(channel);
       if (channel.isAsked && this.#keeper.send({ type: "unsubscribe", channels: [channel.name] })) {
         this.#leaving.set(channel.name, (this.#leaving.get(channel.name) ?? 0) + 1);
       }
@@ -1516,9 +1594,7 @@ var Client = class {
         this.#actions.answered(frame);
         break;
       case "error":
-        if (!this.#actions.answered(frame)) {
-          this.#errors.tell({ code: String(frame.code), message: String(frame.message) });
-        }
+        if (!this.#actions.answered(frame)) this.#serverError({ code: String(frame.code), message: String(frame.message) });
         break;
       default:
     }
@@ -1542,8 +1618,8 @@ var Client = class {
     this.#repaired += taken?.repaired ?? 0;
     if ((taken === null || taken.isLost) && channel.unanswered === 0 && channel.isAsked) this.#subscribe([channel]);
     if (taken === null) return null;
-    if (channel.mirror.view !== view) this.#shelf.remove(channel.name, channel.view);
-    this.#toKeep(channel);
+    if (channel.mirror.view !== view) this.#keeping.remove(channel);
+    this.#keeping.changed(channel);
     return taken.ageMs;
   }
   #acknowledge(frame, ageMs) {
@@ -1562,6 +1638,34 @@ var Client = class {
       if (!names.includes(channel.name)) this.#refuse(channel);
     }
   }
+  #serverError(error) {
+    if (error.code !== INVALID_FIELD || this.#questions.length === 0) this.#errors.tell(error);
+    else this.#notUnderstood(this.#questions.shift(), error);
+  }
+  /**
+   * The server refuses a frame whole, for one channel of it say, and will each time: halves are asked for, until that
+   * channel is alone, and it is not asked for any more. What else is sent has no fields that could be wrong.
+   */
+  #notUnderstood({ channels, notices, stop }, error) {
+    stop();
+    for (const channel of channels) channel.answered();
+    if (channels.length < 2) {
+      for (const channel of channels) this.#refuse(channel, true);
+      if (notices !== void 0 && channels.length > 0) this.#subscribe([], notices);
+      this.#errors.tell(error);
+      return;
+    }
+    const middle = Math.ceil(channels.length / 2);
+    this.#subscribe(channels.slice(0, middle), notices);
+    this.#subscribe(channels.slice(middle));
+  }
+  /** Says which fields are left out, where somebody listens or else to the page's console. */
+  #cannotBeAsked(channel, names) {
+    const shown = names.map((name) => JSON.stringify(name.slice(0, 100))).join(", ");
+    const message = `fields of ${channel.name}: no projection may have ${shown}: give names of 1 to 100 characters without commas and control characters`;
+    if (this.#errors.size === 0) this.#around.report(new Error(message));
+    else this.#errors.tell({ code: INVALID_FIELD, message });
+  }
   #takenOff(name) {
     const asked = this.#leaving.get(name) ?? 0;
     if (asked > 1) this.#leaving.set(name, asked - 1);
@@ -1569,10 +1673,10 @@ var Client = class {
     const channel = this.#channels.get(name);
     if (asked === 0 && channel !== void 0) this.#refuse(channel);
   }
-  #refuse(channel) {
-    this.#shelf.remove(channel.name, channel.view);
-    this.#changed.delete(channel);
-    channel.refuse();
+  #refuse(channel, isForGood = false) {
+    this.#keeping.forget(channel);
+    if (isForGood) channel.cannotBe();
+    else channel.refuse();
   }
   #lineChanged(status) {
     if (status.state !== "open") {
@@ -1587,23 +1691,6 @@ var Client = class {
   #dropQuestions() {
     for (const { stop } of this.#questions) stop();
     this.#questions = [];
-  }
-  // what is kept
-  #toKeep(channel) {
-    if (this.#options.storage === void 0) return;
-    this.#changed.add(channel);
-    this.#stopKeeping ??= this.#around.later(() => this.#keep(), KEEP_EVERY_MS);
-  }
-  #keep() {
-    this.#stopKeeping?.();
-    this.#stopKeeping = null;
-    for (const channel of this.#changed) this.#keepOne(channel);
-    this.#changed.clear();
-  }
-  #keepOne(channel) {
-    if (this.#options.storage === void 0 || channel.status === "refused") return;
-    const saved = channel.mirror.save();
-    if (saved !== null) this.#shelf.save(channel.name, channel.view, saved);
   }
 };
 
