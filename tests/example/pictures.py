@@ -1,4 +1,4 @@
-"""Draws the pictures of the villa in `docs/images`, from a real server in a real browser.
+"""Draws the pictures of the villa and its staff page in `docs/images`, from a real server in a real browser.
 
 python -m tests.example.pictures [NAME ...]
 
@@ -8,7 +8,9 @@ CHROMIUM). It takes minutes: people have to walk and talk first. Without names i
 
 from __future__ import annotations
 
+import functools
 import os
+import secrets
 import shutil
 import sys
 import tempfile
@@ -100,17 +102,78 @@ def villa_react(browser: Any, served: Served) -> Any:
     return page
 
 
+#: A page that draws nothing and has clients which come and go: what they acknowledge has real ages.
+AUDIENCE = """async () => {
+  const { connect } = await import("/static/django_update_pipeline/client.js");
+  window.present = [];
+  window.comes = () => {
+    const client = connect("/ws/dating_show/");
+    for (const name of ["dating_show_updates", "agent_notifications"]) client.channel(name);
+    window.present.push(client);
+  };
+  window.goes = () => window.present.shift()?.close();
+}"""
+
+#: The operator opens the breaker for so many seconds; `admin` is a socket of the staff page's visitor.
+HOLD_S = 10
+HOLD = """() => new Promise((done) => {
+  const admin = new WebSocket("/ws/dating_show/admin/");
+  const send = (command, params) => admin.send(JSON.stringify({ command, params }));
+  admin.onopen = () => {
+    send("hold_circuit_breaker", { reason: "the log is moved to another host" });
+    setTimeout(() => { send("reset_circuit_breaker", {}); setTimeout(done, 500); }, %d);
+  };
+})"""
+
+
+@functools.cache
+def watched(browser: Any, url: str) -> None:
+    """Five minutes of the villa with viewers, and the breaker held for a moment: what the staff page then remembers."""
+    audience = browser.new_page()
+    audience.goto(f"{url}pipeline/live/")
+    audience.evaluate(AUDIENCE)
+    for _ in range(6):
+        audience.evaluate("window.comes()")
+    operator = staff_page(browser, url, "light")
+    for turn in range(30):
+        if turn == 12:
+            operator.evaluate(HOLD % (HOLD_S * 1000))
+        audience.evaluate("window.goes()" if turn % 4 == 3 else "window.comes()")
+        audience.wait_for_timeout(10_000)
+    operator.context.close()
+
+
+def staff_page(browser: Any, url: str, scheme: str) -> Any:
+    """The staff page as the operator sees it, live."""
+    page = browser.new_context(viewport={"width": 1400, "height": 940}, color_scheme=scheme).new_page()
+    page.goto(f"{url}operator/{os.environ['DATING_SHOW_OPERATOR_KEY']}/")
+    page.locator("body[data-line=live]").wait_for()
+    return page
+
+
+def dashboard(browser: Any, served: Served, scheme: str) -> Any:
+    """The staff page down to how old updates are until clients show them."""
+    watched(browser, served.url)
+    page = staff_page(browser, served.url, scheme)
+    page.locator("#clients tr").first.wait_for()
+    page.wait_for_timeout(3_000)
+    return page
+
+
 PICTURES: dict[str, Callable[[Any, Served], Any]] = {
     "villa-wide": villa_wide,
     "villa-stale": villa_stale,
     "villa-narrow": villa_narrow,
     "villa-react": villa_react,
+    "dashboard-light": functools.partial(dashboard, scheme="light"),
+    "dashboard-dark": functools.partial(dashboard, scheme="dark"),
 }
 
 
 def main(names: list[str]) -> None:
     from playwright.sync_api import sync_playwright
 
+    os.environ["DATING_SHOW_OPERATOR_KEY"] = secrets.token_urlsafe()
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium")
     serving = contextmanager(serve_example)
     with (

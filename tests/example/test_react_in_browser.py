@@ -70,3 +70,14 @@ def test_the_react_page_says_when_it_is_stale_and_fits_a_phone(open_window: Any)
     window.page.get_by_role("button", name="Come back").tap()
     window.expect(".status").to_have_attribute("data-state", "live")
     assert len(window.sockets) == 2
+
+
+@pytest.mark.parametrize("viewport", [{"width": 1400, "height": 900}, {"width": 390, "height": 844}])
+def test_the_heading_stands_above_the_content(open_window: Any, viewport: dict[str, int]) -> None:
+    window = open_window(path="react/", viewport=viewport)
+    window.expect(".person").to_have_count(10)
+    lefts = window.page.evaluate(
+        "[...document.querySelectorAll('.brand, .lead, .people')].map((one) => one.getBoundingClientRect().left)"
+    )
+    assert len(lefts) == 3
+    assert len(set(lefts)) == 1, lefts

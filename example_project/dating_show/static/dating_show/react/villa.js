@@ -42,7 +42,8 @@ const Changes = memo(function Changes({ id }) {
   const agent = useAgent(id);
   const counted = useRef({ agent: undefined, changes: 0 });
   if (counted.current.agent !== agent) counted.current = { agent, changes: counted.current.changes + 1 };
-  return h("b", { className: "changes" }, counted.current.changes);
+  const { changes } = counted.current;
+  return h("span", null, h("b", { className: "changes" }, changes), changes === 1 ? " change" : " changes");
 });
 
 function Portrait({ id, identity, emotions }) {
@@ -68,7 +69,7 @@ const Card = memo(function Card({ id, look }) {
     h("span", { className: "rendered", key: renders, "aria-hidden": true }),
     h(Portrait, { id, identity, emotions: seen?.emotions }),
     h("div", null, h("h2", null, identity?.first_name ?? id), h("p", { className: "says" }, says)),
-    h("p", { className: "counts" }, h("b", { className: "renders" }, renders), renders === 1 ? " render, " : " renders, ", h(Changes, { id }), " changes"),
+    h("p", { className: "counts" }, h("b", { className: "renders" }, renders), renders === 1 ? " render, " : " renders, ", h(Changes, { id })),
   );
 });
 
