@@ -477,14 +477,20 @@ async def test_what_is_called_on_the_loop_runs_at_once_there_and_soon_from_elsew
 ) -> None:
     pipeline = make_pipeline()
     calls: list[int] = []
-    pipeline._life.call(lambda: calls.append(threading.get_ident()))
+    came = asyncio.Event()
+
+    def call() -> None:
+        calls.append(threading.get_ident())
+        came.set()
+
+    pipeline._life.call(call)
     assert not calls, "it runs on no loop"
     async with pipeline:
-        pipeline._life.call(lambda: calls.append(threading.get_ident()))
-        assert calls == [threading.get_ident()]
-        came = asyncio.Event()
-        await asyncio.to_thread(pipeline._life.call, came.set)
+        pipeline._life.call(call)
+        assert len(calls) == 1
+        came.clear()
+        await asyncio.to_thread(pipeline._life.call, call)
         async with asyncio.timeout(20):
             await came.wait()
-    pipeline._life.call(lambda: calls.append(0))
-    assert len(calls) == 1
+    pipeline._life.call(call)
+    assert calls == [threading.get_ident()] * 2, "on the loop's thread, whoever asked"
