@@ -49,6 +49,9 @@ _control: WeakKeyDictionary[UpdatePipeline, ControlServer] = WeakKeyDictionary()
 _terminations: WeakKeyDictionary[UpdatePipeline, Termination] = WeakKeyDictionary()
 #: Where this is set, Django lets synchronous database code run on an event loop's thread.
 ASYNC_UNSAFE = "DJANGO_ALLOW_ASYNC_UNSAFE"
+#: `os.environ`, asked for each update: without its conversions, which cost more than queueing does, where it lets us.
+_environ: Any = getattr(os.environ, "_data", os.environ)
+_async_unsafe: Any = ASYNC_UNSAFE if _environ is os.environ else os.environ.encodekey(ASYNC_UNSAFE)
 
 _unheard = Unheard(lambda: _pipeline, time.monotonic)
 
@@ -229,7 +232,7 @@ def _deferral(config: PipelineConfig) -> Callable[[Callable[[], None]], bool] | 
     def defer(go_on: Callable[[], None]) -> bool:
         if _unheard.is_watching:
             _unheard.queued()
-        if asyncio._get_running_loop() is not None and not os.environ.get(ASYNC_UNSAFE):
+        if asyncio._get_running_loop() is not None and not _environ.get(_async_unsafe):
             return False  # Django lets no transaction begin here, and asking it costs as much as all the rest
         if not get_connection(alias).in_atomic_block:
             return False

@@ -9,6 +9,8 @@ queue and carries the founding names (`max_batch_size`, `pending_updates`, ...).
   longer than the window, from its end. A flush may be several batches; its last one counts.
 - Law W3 (urgent): CRITICAL never pauses.
 - Law W4 (size): a batch has 1 to `max_batch_size` updates, whatever the policy says.
+- Law W6 (together): a full batch is followed by the next at once, before anybody is handed either, up to the policy's
+  limit and about `FLUSH_BYTES`: what waits shares frames. It is all one flush.
 - Law W5 (cost): where a flush takes `f + m * n` seconds, the size settles where that is the target, or `2 * f`
   if that is more: smaller batches would hardly be quicker, only more. It does not stick at less.
 """
@@ -41,6 +43,9 @@ _SURPRISE = 2.0
 #: A measured flush counts as no longer than this: a suspended machine is no measure.
 _LONGEST_S = 10.0
 
+#: A flush is over once its batches have about so many bytes: what is handed to a connection stays one piece.
+FLUSH_BYTES = 24 * 1024
+
 NEVER = float("inf")
 
 
@@ -57,7 +62,7 @@ class BatchingPolicy(Protocol):
         """When an update that arrives now should be flushed, in monotonic seconds."""
 
     def limit(self) -> int:
-        """How many updates the next batch may take."""
+        """How many updates the next flush may take, in as many batches as that makes."""
 
     def flushed(self, classes: Iterable[UpdatePriority], now: float) -> None:
         """A flush that began at `now` took updates of these classes and left nothing ready behind."""
@@ -69,8 +74,8 @@ class BatchingPolicy(Protocol):
 class AdaptiveBatching:
     """Flushes at once when idle, coalesces when busy, and keeps one flush near `target_flush_ms`.
 
-    The size adapts so that a CRITICAL update never waits long behind a batch that is being handed out:
-    with many connections a batch gets smaller, down to one update; with few it grows to `max_batch_size`.
+    The size adapts so that a CRITICAL update never waits long behind a flush that is being handed out: with many
+    connections a flush gets smaller, down to one update; with few it grows to several full batches.
 
     A flush costs a fixed part (waking every connection) and a part per update. Both are fitted to what was
     measured, by exponentially weighted least squares: with the mean cost per update alone, small batches
@@ -129,7 +134,7 @@ class AdaptiveBatching:
         else:
             fitting = step
         size = max(target_s / cost_s, min(fitting, step))
-        return max(1, int(min(size, self.max_batch_size)))
+        return max(1, int(size))
 
     def flushed(self, classes: Iterable[UpdatePriority], now: float) -> None:
         base = self.batch_timeout_ms / 1000
@@ -204,6 +209,9 @@ class BatchProcessor:
         self.next_due = NEVER
         self.is_behind = False  # the last batch left something ready behind
         self._flushed: set[UpdatePriority] = set()  # the classes in the batches of this flush
+        self._told: set[UpdatePriority] = set()  # those of them that the policy has been told of
+        self._left = self._left_bytes = 0  # how much more this flush may take
+        self._is_full = False  # the last batch was as large as it may be, and more may wait
         self.pending_updates: Mapping[UpdatePriority, PendingView] = {
             priority: PendingView(self, priority) for priority in PRIORITIES
         }
@@ -254,22 +262,38 @@ class BatchProcessor:
         return True
 
     def take_due(self, now: float) -> list[UpdateMessage]:
-        """The next batch if one is due, else an empty list; `next_due` then says when to ask again."""
-        queue = self.queue
-        if queue.wake_up(now):
+        """The first batch of a flush if one is due, else an empty list; `next_due` then says when to ask again."""
+        if self.queue.wake_up(now):
             self.next_due = now
         if self.next_due > now:
             return []
-        batch = queue.take(max(1, min(self.policy.limit(), self.policy.max_batch_size)))
+        self._told = set()
+        self._left = max(1, self.policy.limit())
+        self._left_bytes = FLUSH_BYTES
+        return self._take(now)
+
+    def take_more(self, now: float) -> list[UpdateMessage]:
+        """The next batch of the flush that began at `now`, empty where that is over."""
+        if not self._is_full or self._left < 1 or self._left_bytes < 1 or not self.queue.has_ready():
+            return []
+        return self._take(now)
+
+    def _take(self, now: float) -> list[UpdateMessage]:
+        queue, most = self.queue, self.policy.max_batch_size
+        batch = queue.take(max(1, min(self._left, most)))
+        self._left -= len(batch)
+        self._left_bytes -= sum([update.size_bytes() for update in batch])
+        self._is_full = len(batch) >= most
         self._flushed.update([update.priority for update in batch])
         self.is_behind = queue.has_ready()
         if self.is_behind:
             self.next_due = now
         else:
             self.next_due = NEVER
-            if batch:
-                self.policy.flushed(self._flushed, now)
-                self._flushed = set()
+            if classes := self._flushed - self._told:
+                self.policy.flushed(classes, now)
+            self._told |= classes
+            self._flushed = set()
         return batch
 
     def released(self, now: float) -> None:

@@ -28,10 +28,10 @@ class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 class BatchingConfig(_Section, frozen=True):
     """When a batch is flushed, and how large it may be.
 
-    `max_batch_size` (1 or more, 50) bounds one flush; within it the size adapts to what the loop can hand
-    out in `target_flush_ms` (25). `batch_timeout_ms` (20) is NORMAL's window: the longest pause between two
-    flushes under load, from a flush's start, or from its end where it took longer. HIGH has half of it, LOW four
-    times, CRITICAL none.
+    `max_batch_size` (1 or more, 50) bounds one batch, and the next may follow at once; how many updates are handed
+    out together adapts to what the loop can do in `target_flush_ms` (25). `batch_timeout_ms` (20) is NORMAL's window:
+    the longest pause between two flushes under load, from a flush's start, or from its end where it took longer. HIGH
+    has half of it, LOW four times, CRITICAL none.
     """
 
     max_batch_size: Positive = 50
@@ -113,7 +113,7 @@ class ConnectionConfig(_Section, frozen=True):
     accept_timeout_s: PositiveFloat = 5.0
     close_timeout_s: PositiveFloat = 1.0
     stuck_timeout_s: PositiveFloat = 60.0
-    window_bytes: Annotated[int, Meta(ge=1024)] = 128 * 1024
+    window_bytes: Annotated[int, Meta(ge=1024)] = 256 * 1024
     window_frames: Annotated[int, Meta(ge=2)] = 64
     direct_writes: bool = True
     unsent_bytes: Annotated[int, Meta(ge=0)] = 32 * 1024

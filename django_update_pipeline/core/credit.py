@@ -15,10 +15,10 @@ from typing import Final, NamedTuple
 ASK_EVERY_S: Final = 0.25
 
 #: How long what is in flight may take to be applied, beyond a quick answer's time: so much older is what comes next.
-PACE_S: Final = 0.4
+PACE_S: Final = 0.3
 
 #: Up to so long nobody can tell a slow client from a busy server, and the window grows.
-QUICK_S: Final = 0.3
+QUICK_S: Final = 0.2
 
 #: A new client's window is one in so many, until it has shown its pace.
 FIRST_SHARE: Final = 16
@@ -49,8 +49,9 @@ class Credit:
     Law K2: at most one acknowledgement is awaited at a time; what is not awaited acknowledges nothing.
     Law K3: a client that acknowledges what it is asked for is never without room for ever.
     Law K4: while acknowledgements take `PACE_S` longer than the quickest did, the window is what the client applied in
-    `PACE_S` (two frames at least); while they are quick, it grows up to what it was made with: it doubles with each
-    that came at once, or, on a long line and once it had been too much, grows by an eighth.
+    `PACE_S` (two frames at least); while they are quick, it grows up to what it was made with, though not beyond what
+    the client applies in `PACE_S` by what this one took: it doubles with each that came at once, or, on a long line and
+    once it had been too much, grows by an eighth.
 
     `window_bytes` and `window_frames` are the window as it is now.
 
@@ -135,11 +136,19 @@ class Credit:
             self._was_late = True
         elif late_s <= QUICK_S:
             step = 8 if self._was_late or took_s > QUICK_S else 1
-            self.window_bytes = min(self._most_bytes, self.window_bytes + max(1, self.window_bytes // step))
-            self.window_frames = min(
-                self._most_frames, self.window_frames + max(1, self.window_frames // step)
+            paces = (
+                PACE_S / late_s if late_s > 0.0 else float("inf")
+            )  # so many times as much takes PACE_S longer
+            self.window_bytes = _grown(self.window_bytes, step, self._most_bytes, self._before_bytes * paces)
+            self.window_frames = _grown(
+                self.window_frames, step, self._most_frames, self._before_frames * paces
             )
 
     def is_overdue(self, now: float) -> bool:
         """Whether an acknowledgement has been awaited for too long."""
         return self.asked is not None and now - self.asked.at > SILENT_AFTER_S
+
+
+def _grown(window: int, step: int, most: int, applied: float) -> int:
+    """A window that is one in `step` larger, up to `most` and to what the client applies in `PACE_S`."""
+    return max(window, int(min(most, window + max(1, window // step), applied)))

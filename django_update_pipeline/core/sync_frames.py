@@ -23,6 +23,9 @@ from .codec import encode_value, join_fields
 from .store import AgentState, Event
 from .view import View
 
+#: A frame is closed at about so many characters; one agent or event is never split.
+PART_CHARS = 32 * 1024
+
 #: What every frame's text may end with in place of its closing brace.
 ACK = ',"ack":true}'
 

@@ -1,7 +1,8 @@
 """Live frames of the sync protocol: what brings connections from the same positions to the head, made once for all.
 
 Law C6 (sharing): connections of the same views share a frame if it reaches the head and starts at or before their
-positions, and at or above the floor.
+positions, and at or above the floor. Of many events they share the first ones, which reach less than the head, if they
+start at the same positions.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from .store import ChannelStore, Event, Store
-from .sync_frames import FrameBuilder, SyncFrame, check_text
+from .sync_frames import PART_CHARS, FrameBuilder, SyncFrame, check_text
 from .view import View
 
 #: A frame from an older position serves a newer one, too, if it has at most so many characters.
@@ -42,15 +43,19 @@ Positions = tuple[int, ...]
 class SyncLive(msgspec.Struct, frozen=True):
     """What brings connections from the same positions to the head: frames, and the positions after each.
 
-    State parts come first and move nothing (Law C4), so an interruption costs a repetition and no more.
+    State parts come first and move nothing (Law C4), so an interruption costs a repetition and no more. Of many events
+    without any state it is the first ones, which bring it to an offset below the head. `reached` is, after each frame,
+    the offset up to which all views were told everything, 0 where only the last frame says so.
     """
 
     views: tuple[View, ...]
     to: int
+    head: int  # of the log, when it was made
     frames: list[SyncFrame]
     after: list[Positions]
+    reached: list[int]
+    base: Positions  # where they start: to who was further, some of it is no news
     size: int  # characters of all texts
-    base: Positions = ()  # where they start: to who was further, some of it is no news
 
     @property
     def count(self) -> int:
@@ -88,6 +93,7 @@ class SyncRenderer:
         for base, live in reversed(made):
             if base == positions or (
                 live is not None
+                and live.to == live.head
                 and live.size <= SHARED_CHARS
                 and all(mine >= theirs for mine, theirs in zip(positions, base, strict=True))
             ):
@@ -118,20 +124,27 @@ class SyncRenderer:
                 builder.change(agent, since)
                 if builder.size > MAX_LIVE_CHARS:
                     return None
-            events = view.events_between(channel, since, head)
-            size += builder.size + sum(len(event.data) for event in events)
-            if size > MAX_LIVE_CHARS:
-                return None
-            if events:
+            if events := view.events_between(channel, since, head):
                 recent[place] = events
+            size += builder.size
+        has_states = any(not builder.is_empty for builder in builders.values())
+        left = MAX_LIVE_CHARS - size  # of events
+        if has_states and sum(len(event.data) for events in recent.values() for event in events) > left:
+            return None
         frames: list[SyncFrame] = []
         after: list[Positions] = []
+        reached: list[int] = []
         current = list(positions)
 
-        def tell(frame: SyncFrame, place: int) -> None:
+        def tell(frame: SyncFrame, place: int, upto: int = 0) -> None:
             current[place] = frame.to
             frames.append(frame)
             after.append(tuple(current))
+            reached.append(upto)
+
+        def live(to: int) -> SyncLive:
+            size = sum(len(frame.text) for frame in frames)
+            return SyncLive(views, to, head, frames, after, reached, positions, size)
 
         for place, builder in builders.items():
             channel = store.channel(views[place].channel)
@@ -149,16 +162,27 @@ class SyncRenderer:
                     more=True,
                 )
                 tell(part, place)
-        for place, events in in_order(recent):
+        runs = [*in_order(recent)]
+        for number, (place, events) in enumerate(runs, 1):
+            # An event may be in several channels: it was told everywhere only with the last of them.
+            before = runs[number][1][0].offset - 1 if number < len(runs) else head
             channel = store.channel(views[place].channel)
             builder = builders[place]
             for event in events:
                 builder.event(event)
-            is_last = events[-1] is recent[place][-1]
-            to = channel.changed_at if is_last else events[-1].offset
-            check = self._check(views[place], channel, builder.size, now)  # all states were told, also here
-            tell(self._built(builder, current[place], to, channel, now, check), place)
-        return SyncLive(views, head, frames, after, sum(len(frame.text) for frame in frames), positions)
+                if builder.size <= PART_CHARS and event is not events[-1]:
+                    continue
+                left -= builder.size
+                to = channel.changed_at if event is recent[place][-1] else event.offset
+                check = self._check(
+                    views[place], channel, builder.size, now
+                )  # all states were told, also here
+                frame = self._built(builder, current[place], to, channel, now, check)
+                upto = min(event.offset, before)
+                tell(frame, place, 0 if has_states else upto)
+                if left < 0 and not has_states:  # enough for now
+                    return live(upto)
+        return live(head)
 
     def _built(
         self, builder: FrameBuilder, from_: int, to: int, channel: ChannelStore, now: float, check: str

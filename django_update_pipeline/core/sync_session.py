@@ -20,13 +20,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from .store import AgentState, ChannelStore, Event
-from .sync_frames import FrameBuilder, SyncFrame
+from .sync_frames import PART_CHARS, FrameBuilder, SyncFrame
 from .sync_live import MAX_LISTED_AGENTS, Positions, SyncLive, SyncRenderer, in_order
 from .sync_pass import Overtaking, Pass, Told, Turn
 from .view import View
-
-#: A part is closed at about so many characters; one agent or event is never split.
-PART_CHARS = 32 * 1024
 
 #: A part is closed, however little is in it, when so many agents were looked at: a projection may show nothing of them.
 MAX_LOOKED_AT_AGENTS = 256
@@ -90,9 +87,14 @@ class SyncSession:
         self.views = tuple(view for view, _ in kept)
         self.positions = tuple(position for _, position in kept)
 
-    def fall_behind(self) -> None:
-        """Begins a pass through the store up to the head (or begins it again)."""
-        self._begin(self._turns())
+    def fall_behind(self, urgent_since: int | None = None) -> None:
+        """Begins a pass through the store up to the head (or begins it again).
+
+        What became urgent above `urgent_since` goes first; None: only what becomes so from now on overtakes.
+        """
+        catch_up = self._begin(self._turns())
+        if urgent_since is not None:
+            catch_up.urgent, catch_up.may_overtake = urgent_since, True
 
     def _turns(self) -> list[Turn]:
         """Each view as it stands now: what a new pass has to begin with."""
@@ -106,7 +108,7 @@ class SyncSession:
                 turns.append(Turn(turn.view, at, False, not turn.is_done or turn.is_open, turn.reader))
         return turns
 
-    def _begin(self, turns: Iterable[Turn]) -> None:
+    def _begin(self, turns: Iterable[Turn]) -> Pass:
         ordered = sorted(turns, key=lambda turn: turn.view.channel)
         head = self.store.head
         for turn in ordered:
@@ -121,6 +123,7 @@ class SyncSession:
         for turn in ordered:
             turn.event_count = turn.view.event_count(self.store.channel(turn.view.channel))
         self.catch_up = Pass(head, ordered, urgent=head, is_news=self.position >= self.told_until)
+        return self.catch_up
 
     def _channel(self, turn: Turn) -> ChannelStore:
         """The channel of a turn, about to be read: from now on its reader hears of tombstones that are dropped."""
@@ -158,13 +161,22 @@ class SyncSession:
             if live.views != self.views:  # some were taken off meanwhile
                 of = dict(zip(live.views, told, strict=True))
                 told = tuple(of[view] for view in self.views)
-            self.positions = tuple(map(max, self.positions, told))
-        if count == len(live.frames):
+            if self.positions == live.base:
+                self.positions = told
+            else:
+                self.positions = tuple(map(max, self.positions, told))
+        if count == len(live.frames) and live.to == live.head:
             self.position = live.to
-        else:
-            if count:
-                self.told_until = live.to
+            return
+        if count:
+            self.told_until = live.head
+        reached = live.reached[count - 1] if count else 0
+        if reached <= self.position:
             self.fall_behind()  # what was not written is told anew, newest
+        elif any(self.store.channel(name).urgent_since(reached) for name in self.channels):
+            self.fall_behind(urgent_since=reached)
+        else:
+            self.position = reached  # only events are left: the next of them go on from there
 
     def next_frame(self) -> SyncFrame | None:
         """The next frame of the pass, read from the store now; None ends the pass."""

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from .credit import ASK_EVERY_S, Asked, Credit
-from .sync_frames import ACK, SyncFrame
+from .sync_frames import ACK, PART_CHARS, SyncFrame
 from .sync_live import Positions, SyncLive, SyncRenderer
-from .sync_session import PART_CHARS, SyncSession
+from .sync_session import SyncSession
 from .view import View
 
 #: So many repairs that one connection reports are counted: it may say what it likes.

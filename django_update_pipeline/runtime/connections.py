@@ -278,7 +278,8 @@ class Connection:
         if session.position == head:
             return True
         live = self.feed.live(session, head)
-        return live is not None and self._write_at_once(session, live)
+        # Of very much news these are the first; the writer goes on.
+        return live is not None and self._write_at_once(session, live) and session.position == head
 
     def _write_at_once(self, session: Session, live: Any) -> bool:
         """Writes all shared frames in one piece, and notes them, if they fit one and the socket takes it."""

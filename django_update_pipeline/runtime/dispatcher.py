@@ -145,10 +145,16 @@ class Dispatcher:
             return
         if not batch:
             return
-        await self.delivery.deliver(batch)
+        size = 0
+        delivered: list[UpdateMessage] = []
+        while batch:
+            size += len(batch)
+            self.last_batch_size = len(batch)
+            await self.delivery.deliver(batch)
+            delivered += self.delivery.delivered
+            _, batch = self.ingress.try_run(lambda: self.processor.take_more(now))
         await asyncio.sleep(0)
         done = self.clock.monotonic()
-        self.last_batch_size = len(batch)
         self.last_batch_duration_ms = (done - now) * 1000
-        self.processor.policy.measured(len(batch), done - now, self.processor.is_behind)
-        self.on_batch(self.delivery.delivered, now, done)
+        self.processor.policy.measured(size, done - now, self.processor.is_behind)
+        self.on_batch(delivered, now, done)

@@ -229,6 +229,7 @@ OPERATIONS = st.lists(
 def play(operations: list[tuple[Any, ...]]) -> World:
     with (
         mock.patch.object(sync_session, "PART_CHARS", 330),
+        mock.patch.object(sync_live, "PART_CHARS", 330),
         mock.patch.object(sync_live, "MAX_LIVE_CHARS", 900),
         mock.patch.object(sync_session, "MAX_LISTED_AGENTS", 2),
     ):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from django_update_pipeline.core.batching import (
     FIRST_PAUSE_S,
+    FLUSH_BYTES,
     NEVER,
     WINDOW_FACTORS,
     AdaptiveBatching,
@@ -22,9 +23,9 @@ windows_ms = st.sampled_from([0.0, 1.0, 20.0, 1000.0])
 gaps = st.sampled_from([0, 0, 1, 5, 9, 20, 50, 170, 700, 3000]).map(lambda n: n / 8192)
 
 
-def event(number: int, priority: UpdatePriority, at: float) -> UpdateMessage:
+def event(number: int, priority: UpdatePriority, at: float, payload: bytes = b"{}") -> UpdateMessage:
     return UpdateMessage(
-        f"agent {number}", "said", payload=b"{}", priority=priority, kind=UpdateKind.EVENT, accepted_at=at
+        f"agent {number}", "said", payload=payload, priority=priority, kind=UpdateKind.EVENT, accepted_at=at
     )
 
 
@@ -135,14 +136,53 @@ def test_law_w4_a_batch_has_1_to_max_batch_size_updates(
     durations=st.lists(st.floats(allow_nan=True, allow_infinity=True), min_size=50, max_size=50),
     maximum=st.integers(1, 60),
 )
-def test_law_w4_a_limit_is_a_batch_size_whatever_was_measured(
+def test_law_w4_a_limit_is_one_or_more_whatever_was_measured(
     sizes: list[int], durations: list[float], maximum: int
 ) -> None:
     """Law W4: clocks that jump or stand still do no harm."""
     policy = AdaptiveBatching(BatchingConfig(max_batch_size=maximum))
     for size, duration_s in zip(sizes, durations, strict=False):
         policy.measured(size, duration_s)
-        assert 1 <= policy.limit() <= maximum
+        assert policy.limit() >= 1
+
+
+@given(
+    maximum=st.integers(1, 20),
+    limit=st.integers(-2, 90),
+    waiting=st.integers(0, 100),
+    size=st.integers(2, 2000),
+    late=st.integers(0, 30),
+)
+@example(maximum=5, limit=10, waiting=30, size=2, late=0)
+@example(maximum=5, limit=90, waiting=60, size=2000, late=0)
+def test_law_w6_full_batches_follow_each_other_within_a_flush(
+    maximum: int, limit: int, waiting: int, size: int, late: int
+) -> None:
+    """Law W6: what it takes is never more than the limit, or than its bytes and one batch; the pause doubles once."""
+
+    class Fixed(AdaptiveBatching):
+        def limit(self) -> int:
+            return limit
+
+    payload = b"{" + b" " * (size - 2) + b"}"
+    processor = BatchProcessor(Fixed(BatchingConfig(max_batch_size=maximum)))
+    for number in range(waiting):
+        processor.accept(event(number, UpdatePriority.NORMAL, 1.0, payload))
+    flush = [processor.take_due(1.0)]
+    for number in range(late):  # what comes meanwhile may go with it, and is no reason to go on
+        processor.accept(event(waiting + number, UpdatePriority.NORMAL, 1.0, payload))
+    while batch := processor.take_more(1.0):
+        flush.append(batch)
+    sizes = [len(batch) for batch in flush]
+    taken = sum(sizes)
+    assert all(count == maximum for count in sizes[:-1]), "only a full one is followed"
+    assert taken <= max(1, limit)
+    assert size * (taken - sizes[-1]) < FLUSH_BYTES
+    left = waiting + late - taken
+    if sizes[-1] == maximum and taken < limit and size * taken < FLUSH_BYTES:
+        assert left == 0, "nothing else ends it"
+    if waiting and not left:
+        assert processor.policy.due_at(UpdatePriority.NORMAL, 1.0) == 1.0 + FIRST_PAUSE_S
 
 
 costs_ms = st.sampled_from([0.0, 0.01, 0.05, 0.2, 1.0, 3.0, 8.0, 20.0, 50.0])
@@ -166,7 +206,7 @@ def test_law_w5_under_load_the_size_settles_where_the_cost_is_right(
         policy.measured(size, (fixed_ms + marginal_ms * size) / 1000)
     sizes = []
     for turn in range(120):
-        size = policy.limit()
+        size = min(policy.limit(), policy.max_batch_size)
         sizes.append(size)
         policy.measured(size, (fixed_ms + marginal_ms * size) / 1000 * noise[turn % len(noise)])
     budget_ms = max(BatchingConfig().target_flush_ms, 2 * fixed_ms)

@@ -188,6 +188,7 @@ class SyncMachine(RuleBasedStateMachine):
         super().__init__()
         self.patches = [
             mock.patch.object(sync_session, "PART_CHARS", 330),
+            mock.patch.object(sync_live, "PART_CHARS", 330),
             mock.patch.object(sync_live, "MAX_LIVE_CHARS", 900),
             mock.patch.object(sync_session, "MAX_LISTED_AGENTS", 2),
             mock.patch.object(sync_live, "CHECK_EVERY_S", 3.0),

@@ -157,6 +157,7 @@ class World:
                 "MAX_LOOKED_AT_AGENTS": random.choice((1, 3, 1024)),
             },
             live_module: {
+                "PART_CHARS": random.choice((60, 400, 32 * 1024)),
                 "SHARED_CHARS": random.choice((250, 8 * 1024)),
                 "MAX_LIVE_CHARS": random.choice((500, 2000, 256 * 1024)),
                 "MAX_LISTED_AGENTS": random.choice((1, 1024)),
@@ -215,6 +216,15 @@ class World:
         pipeline.node_id = f"n{number}"
         watchdog: Any = pipeline._monitor.watchdog
         watchdog.start = lambda: None  # a thread, which looks at real time
+        manager = pipeline.websocket_manager
+        send_failed = manager.send_failed
+
+        def failed(connection: connections_module.Connection, error: Exception) -> None:
+            if not isinstance(error, ConnectionResetError):  # anything else is a bug of the writer's
+                self.loop.problems.append(f"a writer failed: {error!r}")
+            send_failed(connection, error)
+
+        manager.send_failed = failed  # type: ignore[method-assign]
         self.logs[f"e{number}"] = self.log
         self.accepted = 0
         await pipeline.start()

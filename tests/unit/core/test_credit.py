@@ -189,10 +189,12 @@ def test_a_long_line_is_no_slow_client() -> None:
     )
 
 
-def window_after(*took_s: float) -> tuple[int, int]:
+def window_after(*took_s: float, frames: int = 1) -> tuple[int, int]:
     """What a window of 250 bytes and 25 frames, a quarter of what it may be, has become after these answers."""
     credit = Credit(1000, 100, share=4)
     for took in took_s:
+        for _ in range(frames - 1):
+            credit.sent(10, None)
         credit.sent(10, Asked("a", 1, 0.0))
         credit.acknowledged("a", 1, took)
     return credit.window_bytes, credit.window_frames
@@ -200,9 +202,19 @@ def window_after(*took_s: float) -> tuple[int, int]:
 
 def test_at_the_limits_of_quick_and_of_late_a_window_is_still_what_it_was() -> None:
     """Up to `QUICK_S` an answer is quick; from there to `PACE_S`, itself included, nothing changes."""
-    assert window_after(0.0) == (500, 50)
-    assert window_after(0.0, QUICK_S) == (1000, 100)
-    assert window_after(0.0, PACE_S) == (500, 50)
+    assert window_after(0.0, frames=50) == (500, 50)
+    assert window_after(0.0, 0.05, frames=50) == (1000, 100)
+    assert window_after(0.0, QUICK_S + 0.001, frames=50) == (500, 50)
+    assert window_after(0.0, PACE_S, frames=50) == (500, 50)
+
+
+def test_a_window_grows_to_what_its_client_takes_in_a_moment_and_no_further() -> None:
+    """Two thirds of `PACE_S` for half of a window: with more in flight what comes next would be too old."""
+    assert (QUICK_S, PACE_S) == (0.2, 0.3)
+    assert window_after(0.0, QUICK_S, frames=50) == (749, 74)
+    assert window_after(0.0, QUICK_S, frames=10) == (500, 50), (
+        "and it is not taken back for having little to apply"
+    )
 
 
 def test_the_smallest_window_grows_by_one_at_a_time() -> None:

@@ -222,6 +222,64 @@ def test_what_is_shared_is_bounded_by_all_views_and_all_kinds_together(
         assert bound(state, event, other) == bound(state) + event_chars + bound(other)
 
 
+def test_many_events_are_several_frames(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each closed once it is large enough, and at the position of its last event; a small rest is one, too."""
+    for _ in range(5):
+        world.say(text="x" * 100)
+    one = FrameBuilder(A)
+    one.event(world.store.channel("a").events_between(0, 1)[0])
+    monkeypatch.setattr(sync_live, "PART_CHARS", one.size)
+    assert [frame["to"] for frame in world.told(A)] == [2, 4, 5]
+    live = world.live(A)
+    assert live is not None
+    assert (live.to, live.head, live.reached, live.after) == (5, 5, [2, 4, 5], [(2,), (4,), (5,)])
+
+
+def test_of_very_many_events_the_first_are_shared(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sync_live, "PART_CHARS", 1)
+    for _ in range(5):
+        world.say(text="x" * 100)
+    one = FrameBuilder(A)
+    one.event(world.store.channel("a").events_between(0, 1)[0])
+    monkeypatch.setattr(sync_live, "MAX_LIVE_CHARS", 200 + 3 * one.size - 1)
+    live = world.live(A)
+    assert live is not None
+    assert (live.to, live.head, live.reached) == (3, 5, [1, 2, 3])
+    assert world.live(A, since=1) is not live, "it does not reach the head: only who is where it starts"
+    rest = world.live(A, since=3)
+    assert rest is not None
+    assert (rest.to, rest.reached) == (5, [4, 5])
+    for _ in range(5):
+        world.say(text="x" * 300)
+    world.set("x", mood=1)
+    assert world.live(A) is None, "states are not kept waiting behind them"
+
+
+def test_an_event_of_several_channels_was_told_with_the_last_of_them(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync_live, "PART_CHARS", 1)
+    world.say("a")
+    world.say("ab")
+    world.say("b")
+    live = world.live(A, B)
+    assert live is not None
+    assert [frame.to for frame in live.frames] == [1, 2, 2, 3]
+    assert live.reached == [1, 1, 2, 3]
+
+
+def test_frames_with_states_are_told_to_the_end_or_anew(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync_live, "PART_CHARS", 1)
+    world.set("x", mood=1)
+    world.say("a")
+    world.say("a")
+    live = world.live(A)
+    assert live is not None
+    assert (live.to, live.reached) == (3, [0, 0])
+
+
 @pytest.mark.parametrize("count", [2, 3])
 def test_more_agents_than_may_be_listed_are_told_in_parts(
     world: World, monkeypatch: pytest.MonkeyPatch, count: int

@@ -6,14 +6,14 @@ import json
 
 import pytest
 
+from django_update_pipeline.core import sync_live
 from django_update_pipeline.core.config import StoreConfig
 from django_update_pipeline.core.credit import ASK_EVERY_S, Asked, Credit
 from django_update_pipeline.core.messages import UpdateKind, UpdatePriority
 from django_update_pipeline.core.publication import Change, Publication
 from django_update_pipeline.core.store import Store
-from django_update_pipeline.core.sync_frames import ACK
+from django_update_pipeline.core.sync_frames import ACK, PART_CHARS
 from django_update_pipeline.core.sync_live import SyncLive, SyncRenderer
-from django_update_pipeline.core.sync_session import PART_CHARS
 from django_update_pipeline.core.sync_stream import MAX_REPAIRS, SyncStream
 from django_update_pipeline.core.view import View
 
@@ -127,7 +127,7 @@ def test_what_has_no_room_at_once_is_not_sent_at_once(world: World) -> None:
 
 
 def test_no_frames_are_not_sent_at_once(world: World) -> None:
-    empty = SyncLive(world.stream.views, 2, [], [], 0)
+    empty = SyncLive(world.stream.views, 2, 2, [], [], [], (0, 0), 0)
     assert world.stream.at_once(empty) is None
     assert spent(world) == (0, 0)
 
@@ -238,6 +238,48 @@ def test_what_follows_a_pass_may_repeat_it_and_is_no_sample() -> None:
     assert asked(world).queued == HIGHS
 
 
+@pytest.fixture
+def _unshared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sync_live, "SHARED_CHARS", 0)
+
+
+@pytest.mark.usefixtures("_unshared")
+def test_who_was_told_some_events_goes_on_from_there(world: World) -> None:
+    world.stream.sent(world.live(), 1)
+    assert world.stream.catch_up is None
+    assert (world.stream.position, world.stream.positions) == (1, (1, 0))
+    live = world.live()
+    assert [(frame.view.channel, frame.to) for frame in live.frames] == [("b", 2)]
+    world.monotonic += ASK_EVERY_S
+    assert world.stream.at_once(live) is True
+    assert asked(world).queued == (), "what may have been told is no sample"
+    world.stream.sent(live, 1)
+    assert world.stream.place == (2, (1, 2))
+
+
+def test_who_was_told_nothing_goes_through_the_store(world: World) -> None:
+    world.stream.sent(world.live(), 0)
+    assert world.stream.catch_up is not None
+
+
+def test_what_is_urgent_does_not_wait_behind_events(world: World) -> None:
+    live = world.live()
+    change = Change(UpdateKind.EVENT, "k", ("b",), "said", b"{}", (), 50.0, UpdatePriority.CRITICAL)
+    world.store.apply(Publication("urgent", (change,)))
+    world.stream.sent(live, 1)
+    assert world.stream.catch_up is not None
+    assert json.loads(world.stream.next_text() or "")["urgent"] is True
+
+
+def test_who_gets_no_further_with_shared_frames_goes_through_the_store(world: World) -> None:
+    """The first of them again and again would be no way forward."""
+    shared = world.live()
+    world.stream.sent(shared, 1)
+    assert world.live() is shared
+    world.stream.sent(shared, 1)
+    assert world.stream.catch_up is not None
+
+
 def test_a_pass_of_one_that_fell_behind_is_a_sample(world: World) -> None:
     world.monotonic += ASK_EVERY_S
     world.stream.fall_behind()
@@ -249,6 +291,7 @@ def test_a_pass_that_repeats_what_was_written_is_none(world: World) -> None:
     live = world.live()
     next(world.stream.texts(live))
     world.stream.sent(live, 1)
+    world.stream.fall_behind()
     world.credit.acknowledged("a", 1, world.monotonic)
     world.monotonic += ASK_EVERY_S
     world.stream.next_text()
