@@ -25,8 +25,9 @@ ROOT = Path(__file__).resolve().parents[1]
 LIMIT, STOCK = "C send()", "channels uvicorn/sansio"
 NATIVE, URGENT, CONSUMER = "ours classic", "ours classic critical", "ours channels classic"
 SYNC, RIVALS = "ours sync", ("socketify", "nats")
-BUSY = "paced:100:10000:50"
-PACED, TICK, SLOW = "paced:100:250", "paced:100:250:25", "slow:100:250"
+BUSY = "paced:100:20000:100"
+PACED, TICK, SLOW, STALL = "paced:100:250", "paced:100:250:25", "slow:100:250", "stall:100:250"
+STALLED = 10  # of the hundred
 
 RUNS: dict[str, tuple[list[str], list[str]]] = {
     "sat100": (["sat:100"], [LIMIT, STOCK, NATIVE, CONSUMER]),
@@ -37,7 +38,7 @@ RUNS: dict[str, tuple[list[str], list[str]]] = {
     "sync1000": (["sat:1000"], [STOCK, *RIVALS, SYNC]),
     "busy": ([BUSY], [SYNC]),
     "mem": (["mem"], [SYNC]),
-    "stall": (["stall:100:250"], [SYNC]),
+    "stall": ([PACED, STALL], [SYNC]),
 }
 
 Result = dict[str, Any]
@@ -146,8 +147,14 @@ FIGURES = [
             Figure(f"{clients} clients, sync: lost %", 0, False, lambda g, test=test: lost(g(test, SYNC))),
         )
     ),
-    Figure("100 clients x 10,000/s, sync: p99 ms", 100, False, lambda g: p99(g(BUSY, SYNC))),
-    Figure("100 clients x 10,000/s, sync: lost %", 0, False, lambda g: lost(g(BUSY, SYNC))),
+    Figure("100 clients x 20,000/s, sync: p99 ms", 100, False, lambda g: p99(g(BUSY, SYNC))),
+    Figure("100 clients x 20,000/s, sync: lost %", 0, False, lambda g: lost(g(BUSY, SYNC))),
+    Figure(
+        "a stalled connection, sync: peak KB over undisturbed",
+        64,
+        False,
+        lambda g: 1024 * (g(STALL, SYNC)["rss_peak_mb"] - g(PACED, SYNC)["rss_peak_mb"]) / STALLED,
+    ),
     Figure("an idle connection, sync: KB", 24, False, lambda g: g("mem", SYNC)["kb_per_conn"]),
 ]
 
