@@ -11,8 +11,8 @@ Law C3 (urgent): between parts, agents touched by CRITICAL go first, with all th
 client's position, in parts as large as any other, which take turns with them.
 
 Law C8 (progress): a pass ends after a number of frames that its start bounds, whatever comes and goes meanwhile, and
-no compaction begins it anew: its readers are told which tombstones are dropped. Where compaction went past the position
-at which it ended, another pass goes on from there.
+no compaction begins it anew: its readers are told which tombstones are dropped, and remember it until a frame that says
+so is sent. Where compaction went past the position at which it ended, another pass goes on from there.
 """
 
 from __future__ import annotations
@@ -105,6 +105,7 @@ class SyncSession:
             if turn.is_snapshot and not turn.is_done:
                 turns.append(Turn(turn.view, 0, True, True))
             else:
+                turn.reader.put_back()
                 turns.append(Turn(turn.view, at, False, not turn.is_done or turn.is_open, turn.reader))
         return turns
 
@@ -200,6 +201,7 @@ class SyncSession:
             self.catch_up = None
             return None
         frame, place, is_last = catch_up.pending.popleft()
+        catch_up.turns[place].reader.in_frames.clear()  # a view's first frame of several has them
         if frame.to > self.positions[place]:
             self.positions = (*self.positions[:place], frame.to, *self.positions[place + 1 :])
         if is_last:
@@ -295,7 +297,7 @@ class SyncSession:
     @staticmethod
     def _anew(turn: Turn, channel: ChannelStore, agent_id: str, builder: FrameBuilder) -> None:
         """An agent whole, whatever the client knows of it, or as gone."""
-        turn.reader.lost.pop(agent_id, None)
+        turn.reader.take(agent_id)
         builder.remove((agent_id,))
         if (agent := channel.agents.get(agent_id)) is not None:
             builder.change(agent, 0)

@@ -319,6 +319,10 @@ class SyncMachine(RuleBasedStateMachine):
         """A connection is lost and comes back with its positions."""
         self.viewers[which % len(self.viewers)].connect()
 
+    @rule(channel=st.sampled_from(CHANNELS))
+    def compact(self, channel: str) -> None:
+        self.store.channel(channel).compact()
+
     @rule(seconds=st.sampled_from((1.0, 5.0)))
     def wait(self, seconds: float) -> None:
         self.now += seconds

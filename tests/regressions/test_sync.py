@@ -76,6 +76,26 @@ def test_no_urgent_event_comes_before_a_removal_that_was_compacted_away() -> Non
     assert set(viewer.shown()) == {"y", "z"}
 
 
+def test_a_removal_that_was_compacted_away_is_told_though_the_frame_that_said_so_was_dropped() -> None:
+    """Of several urgent frames the first was sent; then a subscription changed, and the pass began anew."""
+    world = World()
+    world.set("x", "ab", mood=1)
+    world.set("y", "ab", mood=1)
+    viewer = world.viewer(A, B)
+    viewer.settle()
+    world.set("y", "ab", mood=2)
+    viewer.session.fall_behind()
+    viewer.step()
+    world.remove("x", "ab", CRITICAL)
+    world.store.channels["b"].compact()
+    frame = viewer.step()
+    assert frame is not None
+    assert (frame["channel"], frame["urgent"], frame["removed"]) == ("a", True, ["x"])
+    viewer.session.unsubscribe(["a"])
+    viewer.settle()
+    assert set(viewer.shown(B)) == {"y"}
+
+
 def test_an_agent_that_came_back_does_not_go_away_again_while_a_pass_begins_anew() -> None:
     """Its removal was told at the start, and its state parts later, though it was shown already."""
     world = World()
