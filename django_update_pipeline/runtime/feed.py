@@ -11,7 +11,7 @@ from ..core.sync_stream import SyncStream
 from .direct_write import text_frames
 
 if TYPE_CHECKING:
-    from .connections import Connection
+    from .connection import Connection
 
 #: What a connection is told from: one session a protocol, each with the same methods for its writer.
 Session = ClassicSession | SyncStream

@@ -24,7 +24,7 @@ from ..core.commands import LIVE_REPORTS
 from ..core.history import SAMPLE_INTERVAL_S, History
 from ..core.repeats import Repeats
 from .complaints import complain
-from .connections import KINDS, Connection
+from .connection import KINDS, Connection
 
 if TYPE_CHECKING:
     from .pipeline import UpdatePipeline

@@ -40,7 +40,7 @@ from .inventory import inventory
 from .live import connection_summary
 
 if TYPE_CHECKING:
-    from .connections import Connection
+    from .connection import Connection
     from .pipeline import UpdatePipeline
 
 logger = logging.getLogger(__name__)

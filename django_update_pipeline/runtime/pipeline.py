@@ -25,7 +25,8 @@ from ..core.store import Store
 from ..exceptions import PluginError, UpdatesRejected
 from .boundary import Boundary
 from .clock import SystemClock
-from .connections import WebSocketManager, closer, sender
+from .connection import closer, sender
+from .connections import WebSocketManager
 from .containment import Containment
 from .delivery import Delivery
 from .dispatcher import Dispatcher

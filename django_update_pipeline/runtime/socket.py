@@ -32,7 +32,7 @@ from ..core.wire import (
 )
 from ..exceptions import ActionRefused
 from .complaints import complain
-from .connections import Connection
+from .connection import Connection
 from .feed import Session
 from .unsent import bound_unsent, cut_if_stuck
 

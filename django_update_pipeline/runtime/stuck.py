@@ -17,7 +17,7 @@ from ..core.codes import TOO_SLOW
 from ..core.repeats import Repeats
 
 if TYPE_CHECKING:
-    from .connections import Connection
+    from .connection import Connection
 
 logger = logging.getLogger(__name__)
 

@@ -64,13 +64,13 @@ def test_thousands_of_hostile_inputs_over_real_sockets(tmp_path: Path) -> None:
 
 FAULTS = {
     "a frame unanswered": (
-        "from django_update_pipeline.core import frames; from django_update_pipeline.runtime import connections as c\n"
+        "from django_update_pipeline.core import frames; from django_update_pipeline.runtime import connection as c\n"
         "old = c.Connection.reply\n"
         "c.Connection.reply = lambda self, text: None if 'too_deep' in text else old(self, text)",
         "no answer|is owed",
     ),
     "a frame answered twice": (
-        "from django_update_pipeline.runtime import connections as c\n"
+        "from django_update_pipeline.runtime import connection as c\n"
         "old = c.Connection.reply\n"
         "c.Connection.reply = lambda self, text: [old(self, text) for _ in range(1 + ('unknown_type' in text))]",
         "answer to nothing|is owed",

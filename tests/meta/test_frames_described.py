@@ -25,7 +25,7 @@ from django_update_pipeline.core.history import COLUMNS
 from django_update_pipeline.core.messages import PRIORITIES
 from django_update_pipeline.core.sync_wire import SUBPROTOCOL, SYNC_READERS
 from django_update_pipeline.core.wire import CLASSIC_READERS, FrameError, FrameLimits, decode_client_frame
-from django_update_pipeline.runtime.connections import KINDS
+from django_update_pipeline.runtime.connection import KINDS
 from tests.docs.markdown import ROOT
 
 MEND = "describe it in core/frame_types, then run: python docs/tables.py --write"

@@ -12,7 +12,7 @@ from django_update_pipeline.core.messages import UpdatePriority
 from django_update_pipeline.core.publication import Change, Publication, UpdateKind
 from django_update_pipeline.core.sync_stream import SyncStream
 from django_update_pipeline.core.view import View
-from django_update_pipeline.runtime.connections import sender
+from django_update_pipeline.runtime.connection import sender
 from django_update_pipeline.runtime.socket import SocketClient
 from django_update_pipeline.runtime.viewing import Viewing
 from django_update_pipeline.testing import RecordingSocket

@@ -28,7 +28,7 @@ from django_update_pipeline.core.publication import Publication
 from django_update_pipeline.core.retry import ExponentialBackoff
 from django_update_pipeline.core.sync_stream import SyncStream
 from django_update_pipeline.exceptions import PipelineFull
-from django_update_pipeline.runtime import connections as connections_module
+from django_update_pipeline.runtime import connection as connection_module
 from django_update_pipeline.runtime.parts import DefaultAccess, Parts, default_batching
 from django_update_pipeline.runtime.pipeline import UpdatePipeline
 from django_update_pipeline.testing.transports import FaultyTransport
@@ -169,7 +169,7 @@ class World:
                 "MAX_LISTED_AGENTS": random.choice((1, 1024)),
             },
             store_module: {"URGENT_KEPT": random.choice((2, 256))},
-            connections_module: {
+            connection_module: {
                 "TURN_CHARS": random.choice((100, 64 * 1024)),
                 "direct_writer": lambda send: (
                     send.__self__
@@ -219,7 +219,7 @@ class World:
         manager = pipeline.websocket_manager
         send_failed = manager.send_failed
 
-        def failed(connection: connections_module.Connection, error: Exception) -> None:
+        def failed(connection: connection_module.Connection, error: Exception) -> None:
             if not isinstance(error, ConnectionResetError):  # anything else is a bug of the writer's
                 self.loop.problems.append(f"a writer failed: {error!r}")
             send_failed(connection, error)
@@ -448,7 +448,7 @@ class World:
     def bounded(self, pipeline: UpdatePipeline) -> None:
         """What the server holds for each connection is bounded by its views, not by what it missed."""
         for connection in pipeline.websocket_manager.connections.values():
-            assert len(connection.replies) <= connections_module.MAX_REPLIES + 8
+            assert len(connection.replies) <= connection_module.MAX_REPLIES + 8
             session = connection.session
             if isinstance(session, sync_module.SyncSession) and session.catch_up is not None:
                 held = [told.frame for told in session.catch_up.pending]

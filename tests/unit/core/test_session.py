@@ -578,7 +578,7 @@ def test_an_agent_whose_newest_state_moves_to_a_channel_already_passed_is_told_b
 
 
 def test_a_writer_needs_nothing_but_what_every_session_has(world):
-    """The writer of runtime/connections.py in small: it knows no protocol, only a session's methods."""
+    """The writer of runtime/connection.py in small: it knows no protocol, only a session's methods."""
     session = world.session("a")
     session.begin("b")
     assert (session.protocol, session.key) == ("classic", ("a", "b"))

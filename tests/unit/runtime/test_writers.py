@@ -14,7 +14,7 @@ import pytest
 from django_update_pipeline import UpdatePipeline, UpdatePriority
 from django_update_pipeline.core.codes import SERVER_STOPPING
 from django_update_pipeline.runtime.clock import SystemClock
-from django_update_pipeline.runtime.connections import MAX_REPLIES, TURN_CHARS
+from django_update_pipeline.runtime.connection import MAX_REPLIES, TURN_CHARS
 from django_update_pipeline.runtime.turns import SHARE_S
 from django_update_pipeline.testing import RecordingSocket, in_virtual_time
 
