@@ -155,7 +155,9 @@ def observe_stopped(pipeline: Any, report: Any) -> None:
 
 @hookspec
 def observe_batch_delivered(size: int, duration_s: float) -> None:
-    """A batch was delivered to the connections that were ready, in `duration_s` seconds. On the loop."""
+    """Updates were delivered to the connections that were ready, in `duration_s` seconds: `size` of them, of a batch or
+    of several that went together. On the loop.
+    """
 
 
 @hookspec

@@ -9,10 +9,10 @@ queue and carries the founding names (`max_batch_size`, `pending_updates`, ...).
   longer than the window, from its end. A flush may be several batches; its last one counts.
 - Law W3 (urgent): CRITICAL never pauses.
 - Law W4 (size): a batch has 1 to `max_batch_size` updates, whatever the policy says.
-- Law W6 (together): a full batch is followed by the next at once, before anybody is handed either, up to the policy's
-  limit and about `FLUSH_BYTES`: what waits shares frames. It is all one flush.
 - Law W5 (cost): where a flush takes `f + m * n` seconds, the size settles where that is the target, or `2 * f`
   if that is more: smaller batches would hardly be quicker, only more. It does not stick at less.
+- Law W6 (together): a full batch is followed by the next at once, before anybody is handed either, up to the policy's
+  limit and about `FLUSH_BYTES`, as they go out: what waits shares frames. It is all one flush.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class BatchingPolicy(Protocol):
         """A flush that began at `now` took updates of these classes and left nothing ready behind."""
 
     def measured(self, size: int, duration_s: float, is_behind: bool) -> None:
-        """A batch of `size` updates took so long until the last ready connection had been handed it."""
+        """A flush of `size` updates took so long until the last ready connection had been handed them."""
 
 
 class AdaptiveBatching:
@@ -221,7 +221,7 @@ class BatchProcessor:
 
     @property
     def max_batch_size(self) -> int:
-        """How many updates one flush may take, 1 or more; takes effect with the next batch."""
+        """How many updates one batch may have, 1 or more; takes effect with the next. A flush may be several."""
         return self.policy.max_batch_size
 
     @max_batch_size.setter
@@ -272,8 +272,12 @@ class BatchProcessor:
         self._left_bytes = FLUSH_BYTES
         return self._take(now)
 
-    def take_more(self, now: float) -> list[UpdateMessage]:
-        """The next batch of the flush that began at `now`, empty where that is over."""
+    def take_more(self, now: float, made_bytes: int) -> list[UpdateMessage]:
+        """The next batch of the flush that began at `now`, empty where that is over.
+
+        `made_bytes` is the content of the one before as it went out: transformers and loads may make it larger.
+        """
+        self._left_bytes -= made_bytes
         if not self._is_full or self._left < 1 or self._left_bytes < 1 or not self.queue.has_ready():
             return []
         return self._take(now)
@@ -282,7 +286,6 @@ class BatchProcessor:
         queue, most = self.queue, self.policy.max_batch_size
         batch = queue.take(max(1, min(self._left, most)))
         self._left -= len(batch)
-        self._left_bytes -= sum([update.size_bytes() for update in batch])
         self._is_full = len(batch) >= most
         self._flushed.update([update.priority for update in batch])
         self.is_behind = queue.has_ready()

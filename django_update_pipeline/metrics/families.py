@@ -103,7 +103,7 @@ FAMILIES: Final[Mapping[str, Family]] = MappingProxyType(
                 "counter",
                 "Agents that clients' self-checks repaired; should stay 0",
             ),
-            _f("batches_total", "counter", "Batches delivered"),
+            _f("batches_total", "counter", "Batches delivered, those that went together as one"),
             _f(
                 "oldest_wait_seconds",
                 "gauge",

@@ -122,6 +122,7 @@ class Delivery:
         self.transport_failures = 0
         self.last_error = ""
         self.delivered: list[UpdateMessage] = []  # by the last call of `deliver` or `resume`
+        self.made_bytes = 0  # of content, in what that call had published
         self._works: list[Work] = []
         # Events that wait again and keep their place in a publication; by the update's identity.
         self._frozen: dict[int, tuple[UpdateMessage, Publication]] = {}
@@ -168,6 +169,7 @@ class Delivery:
     async def resume(self) -> None:
         """Takes what is in flight to its end."""
         self.delivered = []
+        self.made_bytes = 0
         while self._works:
             for work in self._works:  # all first: what follows an agent's update waits until that is out
                 if work.publication is None:
@@ -451,6 +453,7 @@ class Delivery:
         self._works.remove(work)
         publication = work.publication
         assert publication is not None
+        self.made_bytes += sum([len(change.content) for change in publication.changes])
         if outcome:
             published, work.published = work.published, []
             parts = publication.parts()

@@ -1,7 +1,9 @@
 """The one loop: wait until something is due, take a batch, have it delivered.
 
-After each batch it lets the loop turn once: by then every writer that was waiting has been handed its frames,
-so the time that took is the cost of the batch, from which the batching policy sizes the next.
+A flush is what is delivered until the loop turns, one batch or several: in that turn everybody who was waiting is
+handed frames. The time until then is the cost of the flush, from which the batching policy sizes the next. A transport
+or transformer that waits lets the loop turn in the middle: what was delivered before is a flush, and told of, however
+long the rest takes.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from ..core.batching import NEVER, BatchProcessor
 from ..core.messages import UpdateMessage
@@ -18,6 +21,16 @@ from .delivery import Delivery
 from .ingress import Ingress
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Flush:
+    """Batches that are handed out together. `size` is of all that was taken for them, whatever became of it."""
+
+    began: float
+    size: int = 0
+    delivered: list[UpdateMessage] = field(default_factory=list)
+    is_over: bool = False
 
 
 class Dispatcher:
@@ -85,7 +98,7 @@ class Dispatcher:
         """Delivers for ever; cancel it to end."""
         task = asyncio.current_task()
         assert task is not None
-        await self.delivery.resume()
+        await self._resume()
         while not task.cancelling():  # a transport may swallow the cancellation
             # Behind the door: another thread's drain may be at the queue.
             taken, until = self.ingress.try_run(self.processor.wait_until)
@@ -97,7 +110,7 @@ class Dispatcher:
 
     async def drain(self) -> None:
         """Delivers until nothing waits, pauses left out; what backs off is waited for."""
-        await self.delivery.resume()
+        await self._resume()
         while self.ingress.waiting() or self.processor.queue.chains:
             _, pause = self.ingress.try_run(self._pause_of_drain)
             if pause == 0.0:
@@ -145,16 +158,38 @@ class Dispatcher:
             return
         if not batch:
             return
-        size = 0
-        delivered: list[UpdateMessage] = []
+        delivery, loop = self.delivery, asyncio.get_running_loop()
+        flush = Flush(now)
         while batch:
-            size += len(batch)
+            began = self.clock.monotonic()
+            await delivery.deliver(batch)
+            has_turned = flush.is_over
+            if has_turned:
+                flush = Flush(began)
+            if not flush.size:
+                loop.call_soon(
+                    self._handed_out, flush
+                )  # behind the connections' turn, which is asked for already
+            flush.size += len(batch)
+            flush.delivered += delivery.delivered
             self.last_batch_size = len(batch)
-            await self.delivery.deliver(batch)
-            delivered += self.delivery.delivered
-            _, batch = self.ingress.try_run(lambda: self.processor.take_more(now))
+            if has_turned:
+                break
+            _, batch = self.ingress.try_run(lambda: self.processor.take_more(now, delivery.made_bytes))
         await asyncio.sleep(0)
+
+    def _handed_out(self, flush: Flush) -> None:
+        """The loop turned: connections that were ready have what was delivered."""
+        flush.is_over = True
         done = self.clock.monotonic()
-        self.last_batch_duration_ms = (done - now) * 1000
-        self.processor.policy.measured(size, done - now, self.processor.is_behind)
-        self.on_batch(delivered, now, done)
+        took_s = done - flush.began
+        self.last_batch_duration_ms = took_s * 1000
+        self.processor.policy.measured(flush.size, took_s, self.processor.is_behind)
+        self.on_batch(flush.delivered, flush.began, done)
+
+    async def _resume(self) -> None:
+        """What was interrupted is delivered first, and told of; how long it took says nothing of its size."""
+        began = self.clock.monotonic()
+        await self.delivery.resume()
+        if self.delivery.delivered:
+            self.on_batch(self.delivery.delivered, began, self.clock.monotonic())

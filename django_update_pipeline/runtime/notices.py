@@ -41,7 +41,7 @@ class Notices:
         self._is_telling_of_the_breaker = False
 
     def batch_delivered(self, size: int, duration_s: float) -> None:
-        """A batch is with the transport. On the loop."""
+        """`size` updates went to the connections that were ready. On the loop."""
         observers = self._observers
         if observers.batch_delivered:
             observers.tell(observers.batch_delivered, size=size, duration_s=duration_s)

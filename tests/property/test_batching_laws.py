@@ -171,7 +171,7 @@ def test_law_w6_full_batches_follow_each_other_within_a_flush(
     flush = [processor.take_due(1.0)]
     for number in range(late):  # what comes meanwhile may go with it, and is no reason to go on
         processor.accept(event(waiting + number, UpdatePriority.NORMAL, 1.0, payload))
-    while batch := processor.take_more(1.0):
+    while batch := processor.take_more(1.0, size * len(flush[-1])):
         flush.append(batch)
     sizes = [len(batch) for batch in flush]
     taken = sum(sizes)

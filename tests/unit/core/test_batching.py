@@ -234,7 +234,7 @@ def test_a_limit_may_be_several_batches():
     for number in range(40):
         processor.accept(update(f"agent {number}", NORMAL, 0.0))
     sizes = [len(processor.take_due(0.0))]
-    while batch := processor.take_more(0.0):
+    while batch := processor.take_more(0.0, 0):
         sizes.append(len(batch))
     assert sizes == [7, 7, 7, 7, 7, 5]
 
