@@ -8,7 +8,8 @@ target, the head; sends every agent changed up to it, as it is now, in parts tha
 to it, in one order across channels, and with them the positions.
 
 Law C3 (urgent): between parts, agents touched by CRITICAL go first, with all their changes and events since the
-client's position, in parts as large as any other, which take turns with them.
+client's position, in parts as large as any other, which take turns with them. Before their events each view that begins
+afresh has said so: what was shown of it is older.
 
 Law C8 (progress): a pass ends after a number of frames that its start bounds, whatever comes and goes meanwhile, and
 no compaction begins it anew: its readers are told which tombstones are dropped, and remember it until a frame that says
@@ -330,7 +331,10 @@ class SyncSession:
             catch_up.is_news = False  # its agents had their turn, or have it yet: some is told twice
         recent = self._urgent_events(catch_up, overtaking)
         for place, builder in builders.items():
-            if not builder.is_empty and (place not in recent or len(recent) > 1):
+            turn = catch_up.turns[place]
+            # What a client shows of a view that begins afresh is older than these events: it hears so before them.
+            is_stale = bool(recent) and turn.is_snapshot and not turn.reset_told
+            if (is_stale or not builder.is_empty) and (place not in recent or len(recent) > 1):
                 self._part(catch_up, place, builder, is_urgent=True)
         catch_up.overtaking = None
         began_at, size = overtaking.at, 0

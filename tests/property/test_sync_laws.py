@@ -225,11 +225,11 @@ class SyncMachine(RuleBasedStateMachine):
         return max(place for place, (since, _) in enumerate(history) if since < number)
 
     def is_reset_due(self, viewer: Viewer, view: View) -> bool:
-        """Whether a view is about to be told anew, so that what it shows is marked as not live."""
+        """Whether a view is being told anew, and its client knows: what it shows is marked as not live."""
         catch_up = viewer.session.catch_up
         if catch_up is None:
             return False
-        return any(t.view == view and t.is_snapshot and not t.is_done for t in catch_up.turns)
+        return any(t.view == view and t.reset_told and not t.is_done for t in catch_up.turns)
 
     def publish(
         self, kind: UpdateKind, agent_id: str, channels: tuple[str, ...], fields: Any, priority: int
