@@ -12,29 +12,22 @@ changes nothing.
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
-from ..core.account import CLEARED, DEAD_LETTERED, DELIVERED
 from ..core.batching import BatchProcessor
-from ..core.codec import join_fields
 from ..core.dead_letters import DeadLetters
 from ..core.messages import UpdateKind, UpdateMessage, UpdatePriority
-from ..core.names import error_text, one_line
 from ..core.ports import Breaker, Clock, RetryPolicy, Transformer, Transport
 from ..core.publication import Change, Publication
-from ..core.repeats import Repeats
-from ..core.retry import FALLBACK_DELAY_S, GiveUp, RetryIn, decide
 from ..exceptions import UpdatesRejected
-from ..transports.memory import MemoryTransport
 from .boundary import PartFailed
 from .containment import Containment
+from .egress import Egress, rejections
 from .ingress import Ingress
 from .making import LEFT_BEHIND, WAITS, Maker, Outcome
-
-logger = logging.getLogger(__name__)
+from .parting import in_parts
+from .settling import Settling
+from .work import HELD_BACK, Work
 
 #: A batch that failed this often is also tried update by update, to find one that fails alone.
 FAILURES_BEFORE_PARTING = 3
@@ -45,33 +38,8 @@ COMPANIONS = 5
 #: While the breaker is closed, a failed publish is tried again after this, doubled with each failure in a row.
 FIRST_PAUSE_S = 0.05
 
-HELD_BACK = "held back"
-
 #: What waits for a part that is off looks again after this, where the part is not tried by itself.
 WAIT_FOR_PART_S = 60.0
-
-
-@dataclass(slots=True, eq=False)
-class Work:
-    """A batch on its way. `published[i]` became the publication's change i.
-
-    `failed` has updates with reason and cause, `held_back` those that go back without having failed, `waiting` those
-    that go back and wait for a part that is off, `swallowed` those that a part made disappear. All of it is settled
-    at the end, in one step. `left` are those that were left behind and are not back yet.
-    """
-
-    batch: list[UpdateMessage]
-    publication: Publication | None = None
-    published: list[UpdateMessage] = field(default_factory=list)
-    failed: list[tuple[UpdateMessage, str, str]] = field(default_factory=list)
-    held_back: list[UpdateMessage] = field(default_factory=list)
-    waiting: list[UpdateMessage] = field(default_factory=list)
-    swallowed: list[UpdateMessage] = field(default_factory=list)
-    left: list[UpdateMessage] = field(default_factory=list)
-    refused: set[int] = field(
-        default_factory=set
-    )  # places that the transport rejected: these were not applied
-    attempts: int = 0
 
 
 class Delivery:
@@ -98,7 +66,6 @@ class Delivery:
         self.ingress = ingress
         self.processor = processor
         self.queue = processor.queue
-        self.transport = transport
         self.maker = Maker(
             transformers,
             containment=containment,
@@ -106,32 +73,22 @@ class Delivery:
             max_update_bytes=max_update_bytes,
             returned=self._returned,
         )
-        self.breaker = breaker
-        self.retry = retry
-        self.dead_letters = dead_letters
+        self.egress = Egress(transport, breaker, containment, transport_timeout_s)
+        self.settling = Settling(
+            processor,
+            self.maker,
+            retry=retry,
+            dead_letters=dead_letters,
+            clock=clock,
+            wait_for_part_s=containment.config.retry_after_s or WAIT_FOR_PART_S,
+            on_dead_letter=on_dead_letter,
+        )
         self.clock = clock
-        self.wait_for_part_s = containment.config.retry_after_s or WAIT_FOR_PART_S
-        self._transport_boundary = containment.of_part("transport", transport)
-        self._transport_boundary.max_stuck = 1  # one publication is out at a time
-        self.transport_timeout_s = transport_timeout_s
         self.batch_ids = batch_ids
-        self.on_dead_letter = on_dead_letter
-        self.failures_in_row = 0
-        self.failed_updates = 0
-        self.retries = 0
-        self.transport_failures = 0
-        self.last_error = ""
         self.delivered: list[UpdateMessage] = []  # by the last call of `deliver` or `resume`
         self.made_bytes = 0  # of content, in what that call had published
         self._works: list[Work] = []
-        # Events that wait again and keep their place in a publication; by the update's identity.
-        self._frozen: dict[int, tuple[UpdateMessage, Publication]] = {}
-        self._acknowledged: Publication | None = (
-            None  # the last one: what works while something else does not
-        )
-        self.burials: dict[str, int] = {}  # how many updates died, by reason
-        self._complaints = Repeats()
-        self._changed = asyncio.Event()
+        self._frozen = self.settling.frozen
 
     @property
     def in_flight(self) -> list[UpdateMessage]:
@@ -141,12 +98,12 @@ class Delivery:
 
     def on_new_loop(self) -> None:
         """The pipeline starts on a loop: what is bound to an earlier one is made anew."""
-        self._changed = asyncio.Event()
+        self.egress.on_new_loop()
         self.maker.give_up()
 
     def breaker_changed(self) -> None:
         """The breaker was reset or reconfigured: look again. On the loop."""
-        self._changed.set()
+        self.egress.look_again()
 
     def part_switched(self) -> None:
         """A part is off or on: what waits for one looks again. Any thread."""
@@ -156,10 +113,6 @@ class Delivery:
                 self.processor.released(self.clock.monotonic())
 
         self.ingress.put(look_again)
-
-    def thaw(self, update: UpdateMessage) -> None:
-        """An update left the queue otherwise than by delivery. Behind the door."""
-        self._frozen.pop(id(update), None)
 
     async def deliver(self, batch: list[UpdateMessage]) -> None:
         """Takes a batch to its end. Cancelled, it stays in flight, to be resumed under its id."""
@@ -248,7 +201,7 @@ class Delivery:
 
         def give_back() -> None:
             self.queue.give_back([update])
-            self._release([update])
+            self.settling.release([update])
 
         self.ingress.put(give_back)
 
@@ -257,32 +210,33 @@ class Delivery:
     async def _publish(self, work: Work) -> None:
         publication = work.publication
         assert publication is not None
+        egress = self.egress
         while publication.changes:
-            has_waited = await self._admitted()
+            has_waited = await egress.admitted()
             if has_waited and self._let_urgent_pass():
-                self.breaker.release()  # the trial is theirs
+                egress.breaker.release()  # the trial is theirs
                 return
             if has_waited and work.attempts >= FAILURES_BEFORE_PARTING:
                 # The breaker's trial should not be this again: it may be what fails while everything else works.
-                self.breaker.release()
+                egress.breaker.release()
                 if await self._in_parts():
                     return
-                await self._pause(FIRST_PAUSE_S)
+                await egress.pause(FIRST_PAUSE_S)
                 continue
             work.attempts += 1
             try:
-                await self._try(publication)
+                await egress.publish(publication)
                 rejected: dict[int, str] = {}
             except UpdatesRejected as error:
-                rejected = _reasons(error, publication)
+                rejected = rejections(error, publication)
                 work.refused |= set(rejected)
-            except Exception as error:  # the transport's boundary: an outage, whatever it raises
-                self._failed(error)
+            except Exception:  # the transport's boundary: an outage, whatever it raises
+                egress.failed()
                 if work.attempts % FAILURES_BEFORE_PARTING == 0 and await self._in_parts():
                     return
-                await self._pause(min(FIRST_PAUSE_S * 2.0 ** min(self.failures_in_row - 1, 10), 1.0))
+                await egress.pause(min(FIRST_PAUSE_S * 2.0 ** min(egress.failures_in_row - 1, 10), 1.0))
                 continue
-            self._passed(publication)
+            egress.passed(publication)
             self._finish(work, rejected)
             return
         self._finish(work, {})
@@ -305,97 +259,20 @@ class Delivery:
         self._works += before
         return True
 
-    async def _try(self, publication: Publication) -> None:
-        publish, timeout_s = self.transport.publish, self.transport_timeout_s
-        if (
-            type(self.transport) is MemoryTransport
-        ):  # ours: it neither hangs nor blocks, and is on every batch's way
-            await publish(publication)
-            return
-        boundary = self._transport_boundary
-        try:
-            await boundary.in_time(boundary.ask(publish, publication), timeout_s, "transport_timeout_s")
-        except asyncio.CancelledError:
-            self.breaker.release()
-            raise
-        except PartFailed as failure:
-            if isinstance(failure.error, UpdatesRejected):
-                boundary.passed()
-                raise failure.error from None
-            boundary.failed(failure.error)
-            raise
-        if boundary.failures_in_row:
-            boundary.passed()
-
-    def _passed(self, publication: Publication) -> None:
-        self.breaker.record_success()
-        self.failures_in_row = 0
-        self._acknowledged = publication
-
-    def _failed(self, error: Exception) -> None:
-        self.breaker.record_failure()
-        self.failures_in_row += 1
-        self.transport_failures += 1
-        self.last_error = _cause(error)
-
     async def _in_parts(self) -> bool:
-        """Publishes update by update, to find those that fail alone while others pass.
+        """Publishes what is in flight update by update (`runtime.parting`). False: nothing passed.
 
-        What fails is compared with something that passed: in this round, or the last publication that was
-        acknowledged (tried again, which changes nothing). If that fails too it is an outage, and nobody's fault.
-        Without anything to compare with, what waits in the queue joins in. False: nothing passed.
+        Without anything to compare with, what waits in the queue joins in.
         """
         works = list(self._works)
-        if self._acknowledged is None or not self._acknowledged.changes:
+        acknowledged = self.egress.acknowledged
+        if acknowledged is None or not acknowledged.changes:
             await self._join_companions()
-            works = self._works[
-                ::-1
-            ]  # companions first: in half-open what failed before should not be the trial
-        outcomes: list[dict[int, str]] = [{} for _ in works]
-        passed = self._acknowledged if self._acknowledged and self._acknowledged.changes else None
-        has_passed = is_out = False
-        unproven: list[tuple[dict[int, str], int, str]] = []
-        for work, outcome in zip(works, outcomes, strict=True):
-            assert work.publication is not None
-            work.attempts += 1
-            stopped: set[str] = set()
-            for place, part in enumerate(work.publication.parts()):
-                agent_id = part.changes[0].agent_id
-                if is_out or agent_id in stopped or not self.breaker.can_execute():
-                    outcome[place] = HELD_BACK
-                    stopped.add(agent_id)
-                    continue
-                try:
-                    await self._try(part)
-                except UpdatesRejected as error:
-                    outcome[place] = _reasons(error, part)[0]
-                    work.refused.add(place)
-                    stopped.add(agent_id)
-                    self.breaker.record_success()
-                    has_passed = True
-                    continue
-                except Exception as error:  # the transport's boundary, as above
-                    stopped.add(agent_id)
-                    self.breaker.release()
-                    outcome[place] = HELD_BACK
-                    cause = _cause(error)
-                    if passed is None:
-                        self._failed(error)
-                        unproven.append((outcome, place, cause))
-                    elif await self._passes(passed):
-                        has_passed = True
-                        outcome[place] = cause
-                    else:
-                        self._failed(error)
-                        is_out = True
-                    continue
-                self._passed(part)
-                passed, has_passed = part, True
-        if not has_passed:
+            # Companions first: in half-open what failed before should not be the trial.
+            works = self._works[::-1]
+        outcomes = await in_parts(works, self.egress)
+        if outcomes is None:
             return False
-        if not is_out:
-            for outcome, place, cause in unproven:
-                outcome[place] = cause
         places = {id(work): place for place, work in enumerate(self._works)}
         finished = zip(works, outcomes, strict=True)
         # The newest first: what goes back to the front of its chain goes before what followed it.
@@ -414,39 +291,7 @@ class Delivery:
                 if work.publication is None:
                     await self._prepare(work)
 
-    async def _passes(self, publication: Publication) -> bool:
-        """Whether what was acknowledged before is acknowledged again: then the transport works."""
-        if not self.breaker.can_execute():
-            return False
-        try:
-            await self._try(publication)
-        except UpdatesRejected:
-            pass
-        except Exception:  # the transport's boundary; the caller counts it
-            self.breaker.release()
-            return False
-        self.breaker.record_success()
-        self.failures_in_row = 0
-        return True
-
-    async def _admitted(self) -> bool:
-        """Waits until the breaker lets a call through. True: it had to wait."""
-        has_waited = False
-        while not self.breaker.can_execute():
-            has_waited = True
-            # A shorter open time may be set while we wait, which is no event: hence the upper bound.
-            await self._pause(min(max(self.breaker.retry_after_s(), 0.001), 0.5))
-        return has_waited
-
-    async def _pause(self, seconds: float) -> None:
-        self._changed.clear()
-        try:
-            async with asyncio.timeout(seconds):
-                await self._changed.wait()
-        except TimeoutError:
-            pass
-
-    # settling, all of it behind the door
+    # handing the outcome in
 
     def _finish(self, work: Work, outcome: dict[int, str]) -> None:
         """Hands a batch's outcome in, and lets go of it."""
@@ -472,7 +317,7 @@ class Delivery:
             self._catch(work)
         self.delivered += work.published
         busy = {u.agent_id for other in self._works for u in other.batch}
-        self.ingress.put(lambda: self._settle(work, busy))
+        self.ingress.put(lambda: self.settling.settle(work, busy))
 
     def _catch(self, work: Work) -> None:
         """What was left behind goes back with its batch where an earlier update of its agent does: behind that."""
@@ -484,96 +329,3 @@ class Delivery:
                 self.maker.forget(update)
                 work.left.remove(update)
                 work.held_back.append(update)
-
-    def _settle(self, work: Work, busy: set[str]) -> None:
-        queue = self.queue
-        for update in work.published:
-            queue.settle(update, DELIVERED)
-            if update.waiters:
-                for waiter in update.waiters:
-                    waiter.delivered()
-        if work.failed or work.held_back or work.swallowed or work.waiting:
-            self._settle_rest(work)
-        self._release([u for u in work.batch if u.agent_id not in busy] if busy else work.batch)
-
-    def _release(self, updates: list[UpdateMessage]) -> None:
-        """Lets agents go on, save those with an update that was left behind; what can be taken is due."""
-        is_busy = self.maker.is_busy
-        if self.maker.left_behind:
-            updates = [update for update in updates if not is_busy(update.agent_id)]
-        if self.queue.release(updates):
-            self.processor.released(self.clock.monotonic())
-
-    def _settle_rest(self, work: Work) -> None:
-        for update in work.swallowed:
-            self.queue.settle(update, CLEARED)
-            for waiter in update.waiters or ():
-                waiter.failed("cleared", "a transformer or source let it disappear")
-        back: dict[str, list[UpdateMessage]] = {}
-        waits: dict[str, float] = {}
-        for update, reason, cause in work.failed:
-            self.failed_updates += 1
-            decision = self._decide(update)
-            if isinstance(decision, GiveUp):
-                self.queue.settle(update, DEAD_LETTERED)
-                self.bury(update, reason, cause)
-            else:
-                update.retry_count += 1
-                self.retries += 1
-                back.setdefault(update.agent_id, []).append(update)
-                waits[update.agent_id] = self.clock.monotonic() + decision.delay_s
-        for update in work.held_back:
-            back.setdefault(update.agent_id, []).append(update)
-        for update in work.waiting:
-            back.setdefault(update.agent_id, []).append(update)
-            waits[update.agent_id] = self.clock.monotonic() + self.wait_for_part_s
-        for agent_id, updates in back.items():
-            self.queue.give_back(sorted(updates, key=work.batch.index))
-            if agent_id in waits:
-                self.queue.back_off(agent_id, waits[agent_id])
-
-    def _decide(self, update: UpdateMessage) -> RetryIn | GiveUp:
-        try:
-            decision = decide(update.retry_count, update.max_retries, self.retry)
-        except (
-            Exception
-        ) as error:  # a plugin's policy is guarded; whatever comes here must not lose an update
-            decision = RetryIn(FALLBACK_DELAY_S, f"{type(self.retry).__name__} failed: {error_text(error)}")
-        if isinstance(decision, RetryIn) and decision.complaint and (count := self._complaints.add("retry")):
-            logger.warning("retry policy (%d time(s)): %s", count, one_line(decision.complaint))
-        return decision
-
-    def bury(self, update: UpdateMessage, reason: str, cause: str) -> None:
-        """Keeps an update whose account was closed as dead-lettered, and says so. Behind the door."""
-        self.thaw(update)
-        if update.payload is None and update.fields is not None:
-            update.payload = join_fields(
-                {k: v if v is not None else b"null" for k, v in update.fields.items()}
-            )
-        self.dead_letters.add(update, reason, cause, self.clock.time())
-        self.burials[reason] = self.burials.get(reason, 0) + 1
-        for waiter in update.waiters or ():
-            waiter.failed("dead_lettered", f"{reason}: {cause}")
-        if count := self._complaints.add(f"dead: {reason}"):  # an overflow in an outage floods no log
-            logger.warning(
-                "update of agent %r is dead (%s, %d so far): %s",
-                update.agent_id,
-                reason,
-                count,
-                one_line(cause),
-            )
-        self.on_dead_letter(update, reason, cause)
-
-
-def _reasons(error: UpdatesRejected, publication: Publication) -> dict[int, str]:
-    """The places that were rejected; the one there is, where the transport named none of them."""
-    count = len(publication.changes)
-    reasons = {place: str(reason) for place, reason in error.reasons.items() if place in range(count)}
-    if count == 1 and not reasons:
-        return {0: str(next(iter(error.reasons.values()), "rejected"))}
-    return reasons
-
-
-def _cause(error: BaseException) -> str:
-    """What the transport raised, in one line."""
-    return error_text(error.error if isinstance(error, PartFailed) else error)

@@ -109,6 +109,7 @@ class Monitor:
         pipeline = self._pipeline
         queue = pipeline.batch_processor.queue
         delivery = pipeline._delivery
+        settling = delivery.settling
         manager = pipeline.websocket_manager
         meter = self.watchdog.meter
         account = queue.account.snapshot()
@@ -122,9 +123,9 @@ class Monitor:
             "total_updates": pipeline.total_updates,
             "successful_updates": total["delivered"],
             "failed_updates": total["dead_lettered"],
-            "failed_attempts": delivery.failed_updates,
-            "retries": delivery.retries,
-            "transport_failures": delivery.transport_failures,
+            "failed_attempts": settling.failed_updates,
+            "retries": settling.retries,
+            "transport_failures": delivery.egress.failure_count,
             "updates_per_second": self.rate.per_second(pipeline.clock.monotonic()),
             **latency,
             "by_priority": by_priority,
@@ -149,7 +150,7 @@ class Monitor:
             **{name: total[name] for name in terms.TERMS},
             "conservation": account,
             "dead_letters": len(pipeline.dead_letters),
-            "dead_letters_by_reason": dict(delivery.burials),
+            "dead_letters_by_reason": dict(settling.burials),
             "dead_letters_let_go": pipeline.dead_letters.let_go,
             "agents": pipeline.store.agent_count(),
             "store_bytes": pipeline.store.size_bytes(),

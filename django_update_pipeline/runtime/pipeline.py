@@ -143,7 +143,7 @@ class UpdatePipeline(Queueing):
     def _clear(self, priority: UpdatePriority | None = None) -> None:
         def clear() -> None:
             for update in self._queue.clear(priority):
-                self._delivery.thaw(update)
+                self._delivery.settling.thaw(update)
                 for waiter in update.waiters or ():
                     waiter.failed("cleared", "the queue was cleared")
 

@@ -362,7 +362,7 @@ class Queueing:
         account.add(update.priority, terms.ACCEPTED)
         if isinstance(update.channels, Unroutable):
             account.add(update.priority, terms.DEAD_LETTERED)
-            self._delivery.bury(update, "router_failed", update.channels.cause)
+            self._delivery.settling.bury(update, "router_failed", update.channels.cause)
             return
         account.add(update.priority, terms.CLEARED)
         for waiter in update.waiters or ():
@@ -457,7 +457,7 @@ class Queueing:
             update = queue.drop_oldest_event()
             if update is None:
                 return
-            self._delivery.bury(update, "overflow", "newer events took its place at the bound")
+            self._delivery.settling.bury(update, "overflow", "newer events took its place at the bound")
 
     def _patch(self, agent_id: str, data: Any) -> tuple[dict[str, bytes | None], int]:
         """A state_patch's fields and their size; UNSET marks fields to remove."""

@@ -112,7 +112,7 @@ async def test_what_is_counted_is_exported() -> None:
         await pipeline.publish("lamp", data={"n": 3}, priority=UpdatePriority.LOW)
         pipeline.websocket_manager.count_refusal("max_connections")
         pipeline.websocket_manager.count_refusal("a limit of tomorrow")
-        pipeline._delivery.burials["a reason of tomorrow"] = 2
+        pipeline._delivery.settling.burials["a reason of tomorrow"] = 2
         pipeline.circuit_breaker.force_open("for the test")
         found = scraped(registry)
         assert value(found, "connections") == 1

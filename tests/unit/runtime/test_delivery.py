@@ -589,7 +589,7 @@ async def test_a_retry_policy_that_fails_loses_no_update(make_pipeline: MakePipe
                 raise ValueError("broken")
             return float("nan")
 
-    pipeline._delivery.retry = Broken()
+    pipeline._delivery.settling.retry = Broken()
     transport.reject(of("bad"))
     async with pipeline:
         pipeline.queue_agent_update("bad", "said", {})
