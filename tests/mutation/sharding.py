@@ -44,7 +44,7 @@ class Shard:
         return any(fnmatchcase(name, pattern) for pattern in self.patterns())
 
     def tests(self) -> list[str]:
-        """Test files below `tests/` that name one of the modules."""
+        """Test files below `tests/` that name one of the modules, or import a scene beside them that does."""
         if BY_THEIR_OWN_TESTS.issuperset(self.modules):
             own = [
                 f"{f}.py" for m in self.modules for f in (f"property/test_{m}_laws", f"unit/core/test_{m}")
@@ -52,7 +52,16 @@ class Shard:
             return [name for name in own if (ROOT / "tests" / name).exists()]
         wanted = re.compile(rf"\bcore(?:\.|\b[^\n]*\bimport\b[^\n]*\b)(?:{'|'.join(self.modules)})\b")
         files = [*(ROOT / "tests/unit/core").glob("test_*.py"), *(ROOT / "tests/property").glob("test_*.py")]
-        chosen = [file for file in files if wanted.search(file.read_text(encoding="utf-8"))]
+        scenes = [
+            re.compile(rf"^from \S*\.{scene.stem} import ", re.MULTILINE)
+            for scene in (ROOT / "tests/unit/core").glob("*_scene.py")
+            if wanted.search(scene.read_text(encoding="utf-8"))
+        ]
+        chosen = [
+            file
+            for file in files
+            if any(said.search(file.read_text(encoding="utf-8")) for said in (wanted, *scenes))
+        ]
         return sorted(file.relative_to(ROOT / "tests").as_posix() for file in chosen)
 
     def __str__(self) -> str:

@@ -78,6 +78,18 @@ def test_a_shard_is_tested_by_the_tests_that_name_its_modules() -> None:
             assert own in shard.tests() or not (ROOT / "tests" / own).exists()
 
 
+def test_a_shard_is_tested_by_what_builds_on_a_scene_that_names_its_module_too() -> None:
+    """Several files tell of a sync session without naming its module: they import the scene that does."""
+    (chosen,) = {tuple(shard.tests()) for shard in shards() if "sync_session" in shard.modules}
+    scenes = [
+        file
+        for file in (ROOT / "tests/unit/core").glob("test_*.py")
+        if "sync_scene" in file.read_text("utf-8")
+    ]
+    assert len(scenes) > 5
+    assert {f"unit/core/{file.name}" for file in scenes} <= set(chosen)
+
+
 def test_no_shard_is_much_larger_than_the_others() -> None:
     for shard in shards():
         lines = sum(modules()[module] for module in shard.modules)

@@ -24,7 +24,7 @@ from django_update_pipeline.core.sync_live import SyncLive, SyncRenderer
 from django_update_pipeline.core.sync_session import SyncSession
 from django_update_pipeline.core.view import View
 from django_update_pipeline.testing.mirror import Mirror
-from tests.unit.core.test_sync_session import A, World
+from tests.unit.core.sync_scene import A, World
 
 REPLACE, MERGE, REMOVE, EVENT = UpdateKind.REPLACE, UpdateKind.MERGE, UpdateKind.REMOVE, UpdateKind.EVENT
 CHANNELS = ("a", "b")

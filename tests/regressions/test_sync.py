@@ -10,7 +10,7 @@ from django_update_pipeline.core.messages import UpdatePriority
 from django_update_pipeline.core.sync_stream import SyncStream
 from django_update_pipeline.core.view import View
 from django_update_pipeline.testing.mirror import Mirror
-from tests.unit.core.test_sync_session import World
+from tests.unit.core.sync_scene import World
 
 A, B = View("a"), View("b")
 CRITICAL = UpdatePriority.CRITICAL

@@ -11,7 +11,7 @@ import pytest
 from django_update_pipeline.core import sync_session
 from django_update_pipeline.core.view import View
 
-from .test_sync_session import CRITICAL, A, B, Viewer, World
+from .sync_scene import CRITICAL, A, B, Viewer, World
 
 PART = 600
 
