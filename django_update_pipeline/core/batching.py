@@ -12,7 +12,7 @@ queue and carries the founding names (`max_batch_size`, `pending_updates`, ...).
 - Law W5 (cost): where a flush takes `f + m * n` seconds, the size settles where that is the target, or `2 * f`
   if that is more: smaller batches would hardly be quicker, only more. It does not stick at less.
 - Law W6 (together): a full batch is followed by the next at once, before anybody is handed either, up to the policy's
-  limit and about `FLUSH_BYTES`, as they go out: what waits shares frames. It is all one flush.
+  limit, `FLUSH_UPDATES` and about `FLUSH_BYTES`, as they go out: what waits shares frames. It is all one flush.
 """
 
 from __future__ import annotations
@@ -45,6 +45,10 @@ _LONGEST_S = 10.0
 
 #: A flush is over once its batches have about so many bytes: what is handed to a connection stays one piece.
 FLUSH_BYTES = 24 * 1024
+
+#: Nor is it more updates than this, where a batch is less: classic connections share `session.MAX_LIVE_FRAMES` frames,
+#: and a state in two channels takes two of them.
+FLUSH_UPDATES = 128
 
 NEVER = float("inf")
 
@@ -268,7 +272,7 @@ class BatchProcessor:
         if self.next_due > now:
             return []
         self._told = set()
-        self._left = max(1, self.policy.limit())
+        self._left = min(max(1, self.policy.limit()), max(FLUSH_UPDATES, self.policy.max_batch_size))
         self._left_bytes = FLUSH_BYTES
         return self._take(now)
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from django_update_pipeline.core.batching import (
     FIRST_PAUSE_S,
     FLUSH_BYTES,
+    FLUSH_UPDATES,
     NEVER,
     WINDOW_FACTORS,
     AdaptiveBatching,
@@ -147,14 +148,16 @@ def test_law_w4_a_limit_is_one_or_more_whatever_was_measured(
 
 
 @given(
-    maximum=st.integers(1, 20),
-    limit=st.integers(-2, 90),
-    waiting=st.integers(0, 100),
+    maximum=st.integers(1, 20) | st.integers(100, 200),
+    limit=st.integers(-2, 90) | st.integers(100, 1000),
+    waiting=st.integers(0, 100) | st.integers(100, 300),
     size=st.integers(2, 2000),
     late=st.integers(0, 30),
 )
 @example(maximum=5, limit=10, waiting=30, size=2, late=0)
 @example(maximum=5, limit=90, waiting=60, size=2000, late=0)
+@example(maximum=5, limit=1000, waiting=300, size=2, late=0)
+@example(maximum=200, limit=1000, waiting=300, size=2, late=0)
 def test_law_w6_full_batches_follow_each_other_within_a_flush(
     maximum: int, limit: int, waiting: int, size: int, late: int
 ) -> None:
@@ -176,10 +179,11 @@ def test_law_w6_full_batches_follow_each_other_within_a_flush(
     sizes = [len(batch) for batch in flush]
     taken = sum(sizes)
     assert all(count == maximum for count in sizes[:-1]), "only a full one is followed"
-    assert taken <= max(1, limit)
+    most = min(max(1, limit), max(FLUSH_UPDATES, maximum))
+    assert taken <= most
     assert size * (taken - sizes[-1]) < FLUSH_BYTES
     left = waiting + late - taken
-    if sizes[-1] == maximum and taken < limit and size * taken < FLUSH_BYTES:
+    if sizes[-1] == maximum and taken < most and size * taken < FLUSH_BYTES:
         assert left == 0, "nothing else ends it"
     if waiting and not left:
         assert processor.policy.due_at(UpdatePriority.NORMAL, 1.0) == 1.0 + FIRST_PAUSE_S

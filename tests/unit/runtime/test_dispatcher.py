@@ -10,7 +10,8 @@ import pytest
 from django_update_pipeline import UpdatePipeline
 from django_update_pipeline.core.batching import FLUSH_BYTES, AdaptiveBatching
 from django_update_pipeline.core.publication import Publication
-from django_update_pipeline.testing import FaultyTransport, in_virtual_time
+from django_update_pipeline.core.session import ClassicSession
+from django_update_pipeline.testing import FaultyTransport, RecordingSocket, in_virtual_time
 from django_update_pipeline.transports.memory import MemoryTransport
 
 from .conftest import MakePipeline, account, settled
@@ -92,6 +93,25 @@ async def test_what_a_transformer_adds_counts_for_what_is_handed_out_together(
     async with pipeline:
         await settled(pipeline)
     assert [size for size, _ in told] == [10, 10, 3]
+
+
+@in_virtual_time
+async def test_a_flush_is_no_more_than_classic_connections_share(
+    wide: MakePipeline, told: list[tuple[int, float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For each of a thousand to go through the store alone is ten times the work."""
+    passes: list[object] = []
+    pipeline = wide(MemoryTransport())
+    socket = RecordingSocket()
+    async with pipeline:
+        await pipeline.register_websocket("one", socket, {"updates", "others"})
+        await pipeline.websocket_manager.caught_up(1.0)
+        monkeypatch.setattr(ClassicSession, "fall_behind", passes.append)
+        for number in range(400):
+            pipeline.queue_agent_update(f"{number}", "state_change", {}, channels=["updates", "others"])
+        await settled(pipeline)
+    assert not passes
+    assert [size for size, _ in told] == [128, 128, 128, 16]
 
 
 @in_virtual_time
