@@ -89,11 +89,11 @@ class Ingress:
             except IndexError:  # a signal handler's drain came between
                 return commands
             try:
-                if type(item) is UpdateMessage:
+                if isinstance(item, UpdateMessage):
                     accept(item)
                 else:
                     commands = True
-                    item()  # type: ignore[operator]
+                    item()
             except (
                 Exception
             ) as error:  # who is at the door may be somebody else's caller, and others' items follow

@@ -10,8 +10,6 @@ import asyncio
 import concurrent.futures
 import contextlib
 from collections.abc import Callable, Iterable
-from inspect import isawaitable
-from threading import get_ident
 from typing import Any
 
 import msgspec
@@ -20,14 +18,14 @@ from ..core import account as terms
 from ..core.batching import BatchProcessor
 from ..core.codec import NULL, encode_object, split_object
 from ..core.config import PipelineConfig
-from ..core.messages import UNSET, Channels, JSONObject, Load, UpdateKind, UpdateMessage, UpdatePriority
-from ..core.names import error_text, unsafe_text, valid_agent_id, valid_channel_name
+from ..core.messages import UNSET, JSONObject, Load, UpdateKind, UpdateMessage, UpdatePriority
+from ..core.names import unsafe_text, valid_agent_id
 from ..core.ports import Clock, Router
 from ..core.session import SYSTEM_CHANNEL, SYSTEM_EVENT
 from ..core.store import Store
-from ..exceptions import InvalidUpdate, PipelineFull, UpdateNotDelivered, UpdatePipelineError
-from .blame import Blame
-from .boundary import discard
+from ..exceptions import InvalidUpdate, UpdateNotDelivered, UpdatePipelineError
+from .addressing import Addressing, Unroutable
+from .bounds import Bounds
 from .containment import Containment
 from .delivery import Delivery
 from .dispatcher import Dispatcher
@@ -41,19 +39,6 @@ LEVELS = ("info", "warning", "error")
 
 #: Asked with what is to be done at the commit; True if it will be.
 Defer = Callable[[Callable[[], None]], bool]
-
-
-class Unroutable(tuple[str, ...]):
-    """The channels of an update whose router failed: none, and why."""
-
-    cause: str
-
-    @classmethod
-    def because(cls, cause: str) -> Unroutable:
-        """No channels, for this reason."""
-        nowhere = cls()
-        nowhere.cause = cause
-        return nowhere
 
 
 class FutureWaiter:
@@ -79,7 +64,6 @@ class Queueing:
 
     config: PipelineConfig
     clock: Clock
-    blame: Blame
     store: Store
     batch_processor: BatchProcessor
     circuit_breaker: Any
@@ -104,12 +88,22 @@ class Queueing:
         self._accept = self.batch_processor.accept
         self._monotonic = self.clock.monotonic
         self._time = self.clock.time
-        self._route = router.route if router is not None else None
-        self._router = containment.of_part("router", router) if router is not None else None
-        self._default_channels: Channels = (config.default_channel,)
+        addressing = Addressing(router, config.default_channel, containment, self.clock)
+        self._route = addressing.route
+        self._default_channels = addressing.default_channels
+        self._channels = addressing.channels
+        self._bounds = bounds = Bounds(
+            config.queue,
+            self._queue,
+            self.store,
+            self._ingress,
+            breaker_is_closed=self._breaker_is_closed,
+            bury=self._delivery.settling.bury,
+        )
+        self._check_room_for_event = bounds.check_room_for_event
+        self._too_large = bounds.too_large
         self._kinds = dict.fromkeys(config.state_types, _REPLACE)
         self._kinds |= {"state_patch": _MERGE, "state_removed": _REMOVE}
-        self._channel_sets: dict[Channels, Channels] = {}
         self._known_types: set[str] = set()
         self._max_retries = config.retry.max_retries
         self._max_update_bytes = config.queue.max_update_bytes
@@ -198,7 +192,9 @@ class Queueing:
                 f"update_type {update_type!r} is no full state: use one of {sorted(self.config.state_types)}",
                 agent_id=agent_id,
             )
-        self._check_agent(agent_id)
+        if not valid_agent_id(agent_id):
+            raise _invalid_agent(agent_id)
+        self._bounds.check_room_for_agent(agent_id)
         self._hand_in(
             UpdateMessage(
                 agent_id,
@@ -286,7 +282,9 @@ class Queueing:
     ) -> UpdateMessage:
         """Checks and encodes one update of any kind."""
         if type(agent_id) is not str or agent_id not in self._chains:
-            self._check_agent(agent_id)
+            if not valid_agent_id(agent_id):
+                raise _invalid_agent(agent_id)
+            self._bounds.check_room_for_agent(agent_id)
         if type(priority) is not UpdatePriority:
             priority = self._checked_priority(priority)
         if type(update_type) is not str or not self._is_type(update_type):
@@ -309,7 +307,7 @@ class Queueing:
                 self._check_room_for_event(len(payload))
         names = self._channels(agent_id, update_type, channels)
         if fields is not None:
-            self._check_merged_size(agent_id, fields, size, names)
+            self._bounds.check_merged_size(agent_id, fields, size, names)
         return UpdateMessage(
             agent_id,
             update_type,
@@ -380,84 +378,18 @@ class Queueing:
             self._known_types.add(update_type)
         return True
 
-    def _check_agent(self, agent_id: object) -> None:
-        if not valid_agent_id(agent_id):
-            raise InvalidUpdate(
-                f"agent_id {agent_id!r:.220} is not valid: give a string of 1 to 200 characters without control "
-                "characters, not __proto__, constructor or prototype",
-                agent_id=agent_id,
-            )
-        limits = self.config.queue
-        agents = self.store.totals.agents
-        if agent_id in self._chains or agent_id in agents:
-            return
-        if len(agents) + len(self._chains) >= limits.max_agents:
-            # An agent that is in the store and waits too is one agent: counted only where it may matter.
-            waiting = sum(1 for one in list(self._chains) if one not in agents)
-            if len(agents) + waiting >= limits.max_agents:
-                raise PipelineFull(
-                    f"agent {agent_id!r} would be one more than QUEUE max_agents = {limits.max_agents}: remove agents "
-                    '(update_type "state_removed") or raise it',
-                    limit="max_agents",
-                    value=limits.max_agents,
-                )
-        self._check_total_bytes(0)
-
-    def _check_total_bytes(self, size: int) -> None:
-        """New agents and events meet this bound; the state of a known agent conflates instead."""
-        held = self._queue.waiting_bytes + self.store.totals.size_bytes + size
-        limit = self.config.queue.max_total_bytes
-        if held > limit:
-            raise PipelineFull(
-                f"{held} bytes would be held, more than QUEUE max_total_bytes = {limit}: remove agents, lower STORE "
-                "max_event_bytes, or raise it",
-                limit="max_total_bytes",
-                value=limit,
-            )
-
     @staticmethod
-    def _checked_priority(priority: object) -> UpdatePriority:
+    def _checked_priority(priority: int) -> UpdatePriority:
         try:
-            return UpdatePriority(priority)  # type: ignore[arg-type]
+            return UpdatePriority(priority)
         except ValueError:
             raise InvalidUpdate(
                 f"priority {priority!r} is none of {', '.join(p.name for p in UpdatePriority)}"
             ) from None
 
-    def _check_room_for_event(self, size: int) -> None:
-        """Events at their bound meet the overflow policy; with the breaker open the oldest makes room."""
-        self._check_total_bytes(size)
-        limits = self.config.queue
-        queue = self._queue
-        if queue.event_count < limits.max_events and queue.event_bytes + size <= limits.max_event_bytes:
-            return
-        if limits.overflow == "drop_oldest" or not self._breaker_is_closed():
-            self._ingress.put(lambda: self._drop_oldest(size))
-            return
-        name, value = "max_events", limits.max_events
-        if queue.event_count < limits.max_events:
-            name, value = "max_event_bytes", limits.max_event_bytes
-        raise PipelineFull(
-            f"{queue.event_count} events with {queue.event_bytes} bytes wait, which is QUEUE {name} = {value}: try "
-            'again later, raise it, or set QUEUE overflow to "drop_oldest"',
-            limit=name,
-            value=value,
-        )
-
     def _breaker_is_closed(self) -> bool:
         state = getattr(self.circuit_breaker, "state", None)
         return state is None or getattr(state, "value", state) == "closed"
-
-    def _drop_oldest(self, size: int) -> None:
-        limits = self.config.queue
-        queue = self._queue
-        while queue.event_count >= limits.max_events or (
-            queue.event_count and queue.event_bytes + size > limits.max_event_bytes
-        ):
-            update = queue.drop_oldest_event()
-            if update is None:
-                return
-            self._delivery.settling.bury(update, "overflow", "newer events took its place at the bound")
 
     def _patch(self, agent_id: str, data: Any) -> tuple[dict[str, bytes | None], int]:
         """A state_patch's fields and their size; UNSET marks fields to remove."""
@@ -472,121 +404,10 @@ class Queueing:
             fields.update(dict.fromkeys(split_object(encode_object(dict.fromkeys(unset), agent_id))))
         return fields, len(text)
 
-    def _check_merged_size(
-        self, agent_id: str, fields: dict[str, bytes | None], size: int, channels: Channels
-    ) -> None:
-        """A state grows by patches: with this one laid over it, it meets the same bound as a full state."""
-        chain = self._chains.get(agent_id)
-        waiting = chain.waiting_state(channels) if chain is not None else None
-        known = [
-            agent
-            for channel in map(self.store.channels.get, channels)
-            if channel is not None and (agent := channel.agents.get(agent_id)) is not None
-        ]
-        at_most = size + (waiting.size_bytes() if waiting is not None else 0)
-        at_most += max((sum(map(len, list(agent.fields.values()))) for agent in known), default=0)
-        if at_most <= self._max_update_bytes:
-            return
-        # What is replaced does not add up: looked at field by field, only where it may matter.
-        for stored in [dict(agent.fields) for agent in known] or [{}]:
-            merged: dict[str, bytes | None] = dict(stored)
-            if waiting is not None:
-                merged = _laid_over(merged, waiting)
-            merged.update(fields)
-            exact = sum(len(key) + len(text) + 4 for key, text in merged.items() if text is not None)
-            if exact > self._max_update_bytes:
-                raise self._too_large(agent_id, exact)
 
-    def _too_large(self, agent_id: object, size: int) -> InvalidUpdate:
-        return InvalidUpdate(
-            f"data of agent {agent_id!r} has {size} bytes, more than QUEUE max_update_bytes = "
-            f"{self._max_update_bytes}: send less, or raise it",
-            agent_id=agent_id,
-            path="data",
-        )
-
-    def _channels(self, agent_id: str, update_type: str, channels: Iterable[str] | None) -> Channels:
-        if channels is None:
-            return self._default_channels if self._route is None else self._routed(agent_id, update_type)
-        try:
-            names = (channels,) if isinstance(channels, str) else tuple(channels)
-            known = self._channel_sets.get(names)
-        except TypeError:
-            raise InvalidUpdate(
-                f"channels {channels!r:.120} is not valid: give names of channels, or None", agent_id=agent_id
-            ) from None
-        if known is not None:
-            return known
-        for name in names:
-            if not valid_channel_name(name) or name == SYSTEM_CHANNEL:
-                raise InvalidUpdate(
-                    f"channel {name!r:.120} is not valid: give 1 to 90 of A-Z a-z 0-9 . _ -",
-                    agent_id=agent_id,
-                )
-        result = tuple(sorted(set(names)))  # in whatever order they are named, they conflate
-        if len(self._channel_sets) > 10_000:
-            self._channel_sets.clear()
-        self._channel_sets[names] = result
-        return result
-
-    def _routed(self, agent_id: str, update_type: str) -> Channels:
-        """Where the router sends an update; nowhere where it fails, and the update dies of it, seen by all.
-
-        `Boundary.ask`, written out: it is on the way of each call.
-        """
-        route, boundary = self._route, self._router
-        assert route is not None
-        assert boundary is not None
-        if boundary.is_off:
-            return Unroutable.because(f"{boundary} is switched off: {boundary.off_because}")
-        calls, thread = self.blame.calls, get_ident()
-        before = calls.get(thread)
-        if before is not None and before[0] is boundary:
-            return self._not_routed(
-                RecursionError("it queued an update that it is to route itself"), agent_id
-            )
-        began = self._monotonic()
-        calls[thread] = (boundary, began)
-        try:
-            routed = route(agent_id, update_type)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # the router is a plugin's: its failure is not the caller's
-            return self._not_routed(error, agent_id)
-        finally:
-            if before is None:
-                del calls[thread]
-            else:
-                calls[thread] = before
-            took = self._monotonic() - began
-            if took >= boundary.notable_s:
-                boundary.took(began, took)
-        if routed is None:
-            channels = self._default_channels
-        else:
-            try:
-                if type(routed) is not tuple and isawaitable(routed):
-                    discard(routed)
-                    raise TypeError("it returned an awaitable: it must be a plain function")
-                channels = self._channels(agent_id, update_type, routed)
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:  # what it returned has code of its own
-                return self._not_routed(error, agent_id)
-        if boundary.failures_in_row:
-            boundary.passed()
-        return channels
-
-    def _not_routed(self, error: BaseException, agent_id: str) -> Unroutable:
-        boundary = self._router
-        assert boundary is not None
-        boundary.failed(error, agent_id)
-        return Unroutable.because(f"{boundary.part}: {error_text(error)}")
-
-
-def _laid_over(state: dict[str, bytes | None], update: UpdateMessage) -> dict[str, bytes | None]:
-    """A state's fields with a waiting state update laid over them."""
-    fields, payload = update.fields, update.payload
-    if update.kind is not _MERGE:
-        state = {} if payload is None else dict(split_object(payload))
-    return state if fields is None else state | dict(fields)
+def _invalid_agent(agent_id: object) -> InvalidUpdate:
+    return InvalidUpdate(
+        f"agent_id {agent_id!r:.220} is not valid: give a string of 1 to 200 characters without control "
+        "characters, not __proto__, constructor or prototype",
+        agent_id=agent_id,
+    )
