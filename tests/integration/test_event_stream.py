@@ -15,6 +15,7 @@ from django_update_pipeline.core.codes import SERVER_STOPPING
 from django_update_pipeline.core.commands import checked_params
 from django_update_pipeline.core.config import ConnectionConfig
 from django_update_pipeline.core.session import SYSTEM_CHANNEL
+from django_update_pipeline.core.sync_frames import PART_CHARS
 from django_update_pipeline.core.sync_wire import SUBPROTOCOL
 from django_update_pipeline.core.wire import Position
 from django_update_pipeline.routing import with_update_pipeline
@@ -166,6 +167,32 @@ async def test_an_id_names_what_each_channel_came_back_with(app: Any, pipeline: 
     await response.until(lambda: len(response.sync()) == 2)
     assert {frame["id"] for frame in response.sync()} == {last.decode()}
     await response.close()
+
+
+async def test_a_snapshot_that_was_cut_begins_again(app: Any, pipeline: Any) -> None:
+    """Of a channel whose snapshot is not all told an id has no position: one of 0 would ask for what came since."""
+    line = pipeline(OPEN_CHANNELS=["news"])
+    await line.start()
+    large = {"text": "." * PART_CHARS}
+    await line.publish("lamp", data=large, channels=["news"])
+    await line.publish("door", data=large, channels=["news"])
+    await line.publish("cat", data={"on": True})
+    epoch = line.store.epoch
+    first = Response(app, b"channels=news,updates")
+    await first.open()
+    await first.until(lambda: any(frame["channel"] == "updates" for frame in first.sync()))
+    ids = [(frame["channel"], frame["id"]) for frame in first.sync()]
+    await first.close()
+    assert ids[0] == ("news", "news=-,update_pipeline.system=-,updates=-")
+    assert ids[-1] == ("updates", f"news={epoch}:2,update_pipeline.system={epoch}:0,updates={epoch}:3")
+    second = Response(app, b"channels=news,updates", (b"last-event-id", ids[0][1].encode()))
+    await second.open()
+    mirror = Mirror()
+    await second.until(lambda: any(frame["channel"] == "updates" for frame in second.sync()))
+    assert all(mirror.apply(frame) for frame in second.sync() if frame["channel"] == "news")
+    assert second.sync()[0]["reset"] is True
+    assert mirror.agents == {"lamp": large, "door": large}
+    await second.close()
 
 
 @pytest.mark.parametrize(

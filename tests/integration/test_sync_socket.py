@@ -11,7 +11,7 @@ from django.core.asgi import get_asgi_application
 
 from django_update_pipeline import UNSET, UpdatePriority, hookimpl
 from django_update_pipeline.core.codes import CLIENT_SILENT
-from django_update_pipeline.core.credit import SILENT_AFTER_S
+from django_update_pipeline.core.credit import FIRST_SHARE, SILENT_AFTER_S
 from django_update_pipeline.core.session import SYSTEM_CHANNEL
 from django_update_pipeline.core.sync_wire import SUBPROTOCOL
 from django_update_pipeline.routing import with_update_pipeline
@@ -196,6 +196,20 @@ async def test_without_acknowledgements_a_client_gets_its_window_and_no_more(app
     client.socket.say({"type": "ack", "channel": asking[0]["channel"], "offset": asking[0]["to"]})
     await client.until(lambda: client.mirrors["updates"].agents.get("lamp", {}).get("count") == 49)
     assert len(client.socket.frames) - before <= 2
+    await client.close()
+
+
+async def test_a_connection_begins_with_a_share_of_the_window(app: Any, pipeline: Any) -> None:
+    """Nobody knows its pace yet: with all of it a slow one would be sent seconds of what is stale by then."""
+    line = pipeline()
+    client = Client(app, acknowledges=False)
+    await client.connect()
+    (connection,) = line.websocket_manager.connections.values()
+    limits = line.config.connections
+    credit = connection.session.credit
+    assert FIRST_SHARE > 1
+    assert credit.window_bytes == limits.window_bytes // FIRST_SHARE
+    assert credit.window_frames == max(2, limits.window_frames // FIRST_SHARE)
     await client.close()
 
 
