@@ -136,9 +136,8 @@ class Credit:
             self._was_late = True
         elif late_s <= QUICK_S:
             step = 8 if self._was_late or took_s > QUICK_S else 1
-            paces = (
-                PACE_S / late_s if late_s > 0.0 else float("inf")
-            )  # so many times as much takes PACE_S longer
+            # So many times as much takes `PACE_S` longer.
+            paces = PACE_S / late_s if late_s > 0.0 else float("inf")
             self.window_bytes = _grown(self.window_bytes, step, self._most_bytes, self._before_bytes * paces)
             self.window_frames = _grown(
                 self.window_frames, step, self._most_frames, self._before_frames * paces

@@ -21,6 +21,13 @@ SHARED_CHARS = 8 * 1024
 #: More than this at once is not shared but sent in parts.
 MAX_LIVE_CHARS = 256 * 1024
 
+#: Of a backlog of events about so many characters are made at once: who reads slowly takes a part or two, and where it
+#: goes on from is often nobody else's place.
+MAX_EVENT_CHARS = 2 * PART_CHARS
+
+#: Frames of so many characters are kept for others while the log stands still, whatever places there are.
+MAX_KEPT_CHARS = 16 * 1024 * 1024
+
 #: Up to so many changed agents are listed; for more, all agents are looked through.
 MAX_LISTED_AGENTS = 1024
 
@@ -77,6 +84,7 @@ class SyncRenderer:
         self.store = store
         self.time = time
         self._live: dict[tuple[View, ...], list[tuple[Positions, SyncLive | None]]] = {}
+        self._kept_chars = 0
         self._head = -1
         # When a view was checked, where the rotation stands, and how much is to be told before the next check.
         self._checked: dict[View, tuple[float, int, int]] = {}
@@ -86,9 +94,10 @@ class SyncRenderer:
 
         `positions` are what the connection was told of each view, `position` is where nothing was left to tell.
         """
-        if self._head != self.store.head:
+        if self._head != self.store.head or self._kept_chars > MAX_KEPT_CHARS:
             self._head = self.store.head
             self._live.clear()
+            self._kept_chars = 0
         made = self._live.setdefault(views, [])
         for base, live in reversed(made):
             if base == positions or (
@@ -99,6 +108,7 @@ class SyncRenderer:
             ):
                 return live
         live = self._render(views, position, positions)
+        self._kept_chars += live.size if live is not None else 0
         made.append((positions, live))
         return live
 
@@ -128,9 +138,11 @@ class SyncRenderer:
                 recent[place] = events
             size += builder.size
         has_states = any(not builder.is_empty for builder in builders.values())
-        left = MAX_LIVE_CHARS - size  # of events
-        if has_states and sum(len(event.data) for events in recent.values() for event in events) > left:
-            return None
+        if has_states:
+            size += sum(len(event.data) for events in recent.values() for event in events)
+            if size > MAX_LIVE_CHARS:
+                return None
+        left = MAX_EVENT_CHARS
         frames: list[SyncFrame] = []
         after: list[Positions] = []
         reached: list[int] = []
@@ -174,9 +186,8 @@ class SyncRenderer:
                     continue
                 left -= builder.size
                 to = channel.changed_at if event is recent[place][-1] else event.offset
-                check = self._check(
-                    views[place], channel, builder.size, now
-                )  # all states were told, also here
+                # All states were told, also here.
+                check = self._check(views[place], channel, builder.size, now)
                 frame = self._built(builder, current[place], to, channel, now, check)
                 upto = min(event.offset, before)
                 tell(frame, place, 0 if has_states else upto)

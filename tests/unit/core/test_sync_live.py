@@ -241,7 +241,7 @@ def test_of_very_many_events_the_first_are_shared(world: World, monkeypatch: pyt
         world.say(text="x" * 100)
     one = FrameBuilder(A)
     one.event(world.store.channel("a").events_between(0, 1)[0])
-    monkeypatch.setattr(sync_live, "MAX_LIVE_CHARS", 200 + 3 * one.size - 1)
+    monkeypatch.setattr(sync_live, "MAX_EVENT_CHARS", 3 * one.size - 1)
     live = world.live(A)
     assert live is not None
     assert (live.to, live.head, live.reached) == (3, 5, [1, 2, 3])
@@ -249,10 +249,24 @@ def test_of_very_many_events_the_first_are_shared(world: World, monkeypatch: pyt
     rest = world.live(A, since=3)
     assert rest is not None
     assert (rest.to, rest.reached) == (5, [4, 5])
-    for _ in range(5):
-        world.say(text="x" * 300)
+    monkeypatch.setattr(sync_live, "MAX_LIVE_CHARS", 500)
     world.set("x", mood=1)
     assert world.live(A) is None, "states are not kept waiting behind them"
+
+
+def test_frames_for_places_that_nobody_shares_are_not_kept_for_ever(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slow readers of one backlog, each from where it is: the log stands still meanwhile."""
+    for _ in range(20):
+        world.say(text="x" * 2000)
+    monkeypatch.setattr(sync_live, "PART_CHARS", 1)
+    monkeypatch.setattr(sync_live, "MAX_EVENT_CHARS", 1)
+    monkeypatch.setattr(sync_live, "MAX_KEPT_CHARS", 10_000)
+    for since in range(20):
+        assert world.live(A, since=since) is not None
+    kept = [live for _, live in world.renderer._live[A,]]
+    assert 0 < sum(live.size for live in kept if live is not None) <= 10_000 + 3000
 
 
 def test_an_event_of_several_channels_was_told_with_the_last_of_them(
