@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.dashboard.conftest import LISTEN, SWITCHES
+from tests.browser import SWITCHES
+from tests.dashboard.conftest import LISTEN
 from tests.docs.markdown import blocks
 
 from .serving import Site, site

@@ -17,17 +17,11 @@ from typing import Any
 
 import pytest
 
+from tests.browser import WIDE
+from tests.browser import chromium as chromium
+from tests.browser import playwright_api as playwright_api
+
 ROOT = Path(__file__).resolve().parents[2]
-WIDE = {"width": 1400, "height": 900}
-SWITCHES = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 #: Reports what a policy refused to the console of our own, also where Chromium's text is another one.
 LISTEN = """
@@ -101,22 +95,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         shutil.rmtree(runtime, ignore_errors=True)
 
 
-@pytest.fixture(scope="module")
-def browser_api() -> Any:
-    # Not at the top: the runs that leave the browser out have no such library, and skip nothing.
-    return pytest.importorskip(
-        "playwright.sync_api", reason="no playwright: install the e2e dependency group (tox -e e2e)"
-    )
-
-
-@pytest.fixture(scope="module")
-def chromium(chromium_path: str, browser_api: Any) -> Iterator[Any]:
-    with browser_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=chromium_path, args=SWITCHES)
-        yield chromium
-        chromium.close()
-
-
 class Window:
     """A window with cookies of its own, signed in as somebody, at the staff page."""
 
@@ -150,12 +128,12 @@ class Window:
 
 
 @pytest.fixture
-def open_window(chromium: Any, site: Site, browser_api: Any) -> Iterator[Any]:
+def open_window(chromium: Any, site: Site, playwright_api: Any) -> Iterator[Any]:
     """Opens windows; afterwards none may have complained, nor have had anything refused by the page's policy."""
     windows: list[Window] = []
 
     def open_one(name: str = "operator", **options: Any) -> Window:
-        windows.append(Window(chromium, site, browser_api, name, **options))
+        windows.append(Window(chromium, site, playwright_api, name, **options))
         return windows[-1]
 
     yield open_one

@@ -9,21 +9,13 @@ from typing import Any
 
 import pytest
 
+from tests.browser import SWITCHES
 from tests.docs.markdown import ROOT
 from tests.docs.project import RUNSERVER, served
 
 pytestmark = [pytest.mark.e2e, pytest.mark.channels, pytest.mark.timeout(180)]
 
 SIZE = {"width": 460, "height": 370}
-SWITCHES = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 DRINKS = ["Espresso", "Flat white", "Mocha", "<img src=x onerror=alert(1)>"]
 
 

@@ -9,35 +9,11 @@ from typing import Any
 
 import pytest
 
+from tests.browser import WIDE
+
 from .serving import Served
 
 CHANNELS = ("dating_show_updates", "agent_notifications")
-WIDE = {"width": 1400, "height": 900}
-SWITCHES = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-@pytest.fixture(scope="module")
-def playwright_api() -> Any:
-    # Not at the top: the runs that leave the browser out have no playwright, and skip nothing.
-    return pytest.importorskip(
-        "playwright.sync_api", reason="no playwright: install the e2e dependency group (tox -e e2e)"
-    )
-
-
-@pytest.fixture(scope="module")
-def chromium(chromium_path: str, playwright_api: Any) -> Iterator[Any]:
-    with playwright_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=chromium_path, args=SWITCHES)
-        yield chromium
-        chromium.close()
 
 
 class Traffic:

@@ -10,10 +10,10 @@ import pytest
 
 from dating_show.services import unified_agent_manager
 from dating_show.services.unified_agent_manager import UnifiedAgentManager
+from tests.browser import chromium as chromium
+from tests.browser import playwright_api as playwright_api
 
-from .browsing import chromium as chromium
 from .browsing import open_window as open_window
-from .browsing import playwright_api as playwright_api
 from .serving import UVICORN, Served, serve_example
 
 

@@ -19,7 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .browsing import SWITCHES
+from tests.browser import SWITCHES
+
 from .serving import UVICORN, Served, serve_example
 
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"

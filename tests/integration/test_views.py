@@ -355,8 +355,9 @@ async def test_what_may_be_seen_changes_while_it_is_seen(project: Project, kind:
         assert len(viewer.syncs()) == last
 
 
-@pytest.mark.parametrize("kind", KINDS)
-async def test_what_no_signal_tells_is_found_by_looking(pipeline: Any, kind: Any) -> None:
+@asynccontextmanager
+async def looked_after(pipeline: Any, kind: Any) -> AsyncIterator[tuple[Any, Viewer]]:
+    """Rose and her view of the lamp in part, looked at twice a second."""
     PROJECT.__init__()  # type: ignore[misc]
     line = pipeline(PLUGINS=[f"{__name__}.PROJECT"], CONNECTIONS={"recheck_s": 0.5})
     await line.start()
@@ -364,6 +365,12 @@ async def test_what_no_signal_tells_is_found_by_looking(pipeline: Any, kind: Any
     user, session = await rose()
     async with viewing(kind, cookie(session)) as viewer:
         await viewer.shows({"lamp": part(("name", "x", "y"))})
+        yield user, viewer
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_what_no_signal_tells_is_found_by_looking(pipeline: Any, kind: Any) -> None:
+    async with looked_after(pipeline, kind) as (user, viewer):
         await User.objects.filter(pk=user.pk).aupdate(is_staff=True)
         await viewer.shows({"lamp": WHOLE})
         await User.objects.filter(pk=user.pk).aupdate(is_staff=False)
@@ -372,13 +379,7 @@ async def test_what_no_signal_tells_is_found_by_looking(pipeline: Any, kind: Any
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_view_that_nobody_can_judge_stays_until_it_is_overdue(pipeline: Any, kind: Any) -> None:
-    PROJECT.__init__()  # type: ignore[misc]
-    line = pipeline(PLUGINS=[f"{__name__}.PROJECT"], CONNECTIONS={"recheck_s": 0.5})
-    await line.start()
-    await line.publish("lamp", data=WHOLE, channels=["map"])
-    _, session = await rose()
-    async with viewing(kind, cookie(session)) as viewer:
-        await viewer.shows({"lamp": part(("name", "x", "y"))})
+    async with looked_after(pipeline, kind) as (_, viewer):
         PROJECT.fails = True
         await viewer.until(lambda: any(f.get("code") == "channel_withdrawn" for f in viewer.frames))
         assert [bool(frame.get("reset")) for frame in viewer.syncs()] == [True]
