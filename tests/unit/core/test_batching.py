@@ -239,6 +239,43 @@ def test_a_limit_may_be_several_batches():
     assert sizes == [7, 7, 7, 7, 7, 5]
 
 
+class Noting(AdaptiveBatching):
+    """Flushes of up to five batches; what it is told of them."""
+
+    def __init__(self):
+        super().__init__(BatchingConfig(max_batch_size=1))
+        self.told = []
+
+    def limit(self):
+        return 5
+
+    def flushed(self, classes, now):
+        self.told.append((set(classes), now))
+
+
+def test_of_one_flush_the_policy_is_told_once_a_class():
+    """What comes while its batches are handed out may empty the queue again and again."""
+    policy = Noting()
+    processor = BatchProcessor(policy)
+    processor.accept(update("first", NORMAL, 0.0))
+    assert len(processor.take_due(1.0)) == 1
+    for name, priority in (("second", HIGH), ("third", NORMAL), ("fourth", HIGH)):
+        processor.accept(update(name, priority, 1.0))
+        assert len(processor.take_more(1.0, 0)) == 1
+    assert policy.told == [({NORMAL}, 1.0), ({HIGH}, 1.0)]
+
+
+def test_what_a_flush_leaves_behind_is_due_as_it_began():
+    processor = BatchProcessor(Noting())
+    for number in range(7):
+        processor.accept(update(f"agent {number}", NORMAL, 0.0))
+    assert processor.take_due(1.0)
+    while processor.take_more(1.0, 0):
+        pass
+    assert processor.is_behind
+    assert processor.next_due == 1.0
+
+
 # the founding names
 
 

@@ -294,6 +294,14 @@ def test_frames_with_states_are_told_to_the_end_or_anew(
     assert (live.to, live.reached) == (3, [0, 0])
 
 
+def test_states_of_several_channels_are_told_to_the_end_or_anew(world: World) -> None:
+    world.set("x", "a", mood=1)
+    world.set("x", "b", mood=1)
+    live = world.live(A, B)
+    assert live is not None
+    assert live.reached == [0, 0]
+
+
 @pytest.mark.parametrize("count", [2, 3])
 def test_more_agents_than_may_be_listed_are_told_in_parts(
     world: World, monkeypatch: pytest.MonkeyPatch, count: int

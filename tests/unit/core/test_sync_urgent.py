@@ -216,3 +216,21 @@ def test_urgent_events_of_all_channels_together_are_no_more_than_a_part_at_a_tim
         most = max(most, in_a_row)
     assert most == 2
     assert len(viewer.said(A)) == len(viewer.said(B)) == 5
+
+
+def test_a_view_that_begins_afresh_is_reset_before_urgent_events_of_another(small_parts: None) -> None:
+    """Where its agent is gone no urgent part is of that view; what is shown of it is older than the event."""
+    world = World()
+    world.set("x", "ab", mood=1)
+    viewer = world.viewer(A, B)
+    viewer.settle()
+    world.remove("x")
+    world.store.channels["a"].compact()
+    before = world.store.head
+    world.say("x", "b", CRITICAL)
+    viewer.session.fall_behind(urgent_since=before)
+    while not viewer.said(B):
+        viewer.step()
+    assert viewer.shown(A) == {}
+    assert not viewer.mirrors[A].is_live
+    assert not any(frame.get("reset") for frame in viewer.settle())
