@@ -176,11 +176,13 @@ def test_the_server_learns_how_old_news_is_there_whatever_the_clock_says(
 
         before = samples_above(2)
         assert 0 < before["p50_latency_ms"] < 10_000, "hours would be the clock's"
-        time.sleep(ASK_EVERY_S)
+        time.sleep(
+            ASK_EVERY_S
+        )  # of a server's clock, which nobody can set: it asks again with the next frame
         program.ask("(client.pause(), 0)")
         began = time.monotonic()
         served.do("patch", number + 1)
-        time.sleep(1.0)
+        time.sleep(1.0)  # what the two real clocks make of it is the test
         program.ask("(client.resume(), 0)")
         assert program.wait(f"view.get('agent_000').mood === 'mood {number + 1}'")
         late_ms = (time.monotonic() - began) * 1000

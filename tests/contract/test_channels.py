@@ -302,7 +302,10 @@ async def test_a_layer_that_hangs_does_not_make_a_node_deaf(
     _, sends = await nodes.start()
     send = layer.send
 
+    hung = asyncio.Event()
+
     async def hangs(channel: str, message: dict[str, Any]) -> None:
+        hung.set()
         await asyncio.Event().wait()
 
     monkeypatch.setattr(layer, "send", hangs)
@@ -310,7 +313,7 @@ async def test_a_layer_that_hangs_does_not_make_a_node_deaf(
     await sends.publish(Publication("p-1", (state("a", b'{"n":1}'),)))
     layer.drops = lambda message: False
     await sends.publish(Publication("p-2", (state("b", b'{"n":2}'),)))
-    await asyncio.sleep(HEARTBEAT_S)
+    await asyncio.wait_for(hung.wait(), 10)
     monkeypatch.setattr(layer, "send", send)
     await until(lambda: node.states() == {"a": {"n": 1}, "b": {"n": 2}})
 
@@ -410,7 +413,7 @@ async def test_patches_of_two_writers_agree_in_the_end(nodes: Nodes) -> None:
     )
     await until(lambda: one.states() == two.states() and one.states())
     for _ in range(3):
-        await asyncio.sleep(HEARTBEAT_S)
+        await asyncio.sleep(HEARTBEAT_S)  # a node that tells the other its old state does so with a heartbeat
     assert one.states() == two.states()
 
 

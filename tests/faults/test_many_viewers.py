@@ -75,7 +75,7 @@ class Viewer:
         if frame.get("ack"):
             await self._say(type="ack", channel=frame["channel"], offset=frame["to"])
         if self.is_slow:
-            await asyncio.sleep(SLOW_READ_S)
+            await asyncio.sleep(SLOW_READ_S)  # the server is another process, with a clock of its own
 
     def cut(self) -> None:
         """Ends the socket without a word to either side's protocol."""

@@ -168,7 +168,7 @@ async def test_heartbeats_keep_an_idle_connection_alive(pinging_server: Running)
             async with asyncio.timeout(30):
                 with contextlib.suppress(ConnectionError):
                     assert await idle[0].read() == b""
-            for _ in range(2):  # as long again, twice
+            for _ in range(2):  # as long again, twice, by the clock of the server and of its heartbeats
                 await asyncio.sleep(proxy.idle_timeout_s)
             await asyncio.to_thread(server.act, "state", "idle", n=1)
             await viewer.until(lambda: viewer.agents.get("idle") == {"n": 1})

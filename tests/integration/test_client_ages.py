@@ -59,7 +59,9 @@ class Reader:
                 assert self.mirror.apply(frame)
             if frame.get("ack"):
                 applied = self.says(frame)
-                await asyncio.sleep(self.late_s)
+                await asyncio.sleep(
+                    self.late_s
+                )  # as its server measures it, by the clock that ages are taken from
                 ack = {"type": "ack", "channel": frame["channel"], "offset": frame["to"], **applied}
                 await self.socket.send(json.dumps(ack))
             self.news.set()
@@ -193,7 +195,6 @@ async def test_what_a_returning_client_is_sent_to_begin_with_is_no_sample(port: 
     """It is as old as the absence."""
     line, number = port
     await line.publish("lamp", data={"n": 0})
-    await asyncio.sleep(0.05)
     async with reading(number, honest) as reader:
         assert reader.mirror.agents == {"lamp": {"n": 0}}
         metrics = await samples_of(line, reader, 1)

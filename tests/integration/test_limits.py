@@ -372,7 +372,7 @@ async def test_churn_of_subscriptions_that_races_with_publishing_leaves_no_ghost
         for _ in range(30):
             for kind in ("subscribe", "unsubscribe"):
                 socket.say({"type": kind, "channels": ["news"]})
-                await asyncio.sleep(dice.choice([0, 0, 0.002]))
+                await asyncio.sleep(dice.choice([0, 0, 0.002]))  # a turn, or batches between: both must race
 
     is_done = asyncio.Event()
     publishing = asyncio.create_task(publish())

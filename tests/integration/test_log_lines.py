@@ -117,7 +117,9 @@ async def a_transformer() -> None:
     async with made(Provides()) as pipeline:
         for number in range(40):
             pipeline.queue_agent_update(f"agent_{number}", "noise", {"text": PLAIN})
-        await asyncio.sleep(0.2)
+        async with asyncio.timeout(20):  # it is switched off then, and what is left waits for it
+            while not any(row["is_off"] for row in pipeline.plugins.report()):  # noqa: ASYNC110 - looking is the test
+                await asyncio.sleep(0.005)
 
 
 @scene
@@ -158,14 +160,17 @@ async def a_router() -> None:
 
 @scene
 async def an_observer() -> None:
+    told = asyncio.Event()
+
     class Bad:
         @hookimpl
         def observe_batch_delivered(self, size: int, duration_s: float) -> None:
+            told.set()
             raise Error(HOSTILE)
 
     async with made(Bad()) as pipeline:
         await pipeline.publish("lamp", data={})
-        await asyncio.sleep(0.05)
+        await asyncio.wait_for(told.wait(), 20)
 
 
 @scene
@@ -211,7 +216,6 @@ async def _said(pipeline: UpdatePipeline, *frames: Any) -> None:
         async with asyncio.timeout(20):
             while len(sent) <= before:  # noqa: ASYNC110 - looking is the test
                 await asyncio.sleep(0.005)
-    await asyncio.sleep(0.05)
     inbox.put_nowait({"type": "websocket.disconnect", "code": 1001})
     await asyncio.wait_for(task, 20)
 

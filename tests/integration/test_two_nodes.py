@@ -97,7 +97,7 @@ async def test_events_reach_the_other_node_once_and_in_order_through_an_outage(
                 one.queue_agent_update(f"a{n % 3}", "said", {"n": n})
                 if n % 20 == 10:
                     layer.is_down = not layer.is_down
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.01)  # attempts and retries of two nodes fall before, into and after it
             layer.is_down = False
             for client in (here, there):
                 await client.until(lambda client=client: len(client.events) >= 60)

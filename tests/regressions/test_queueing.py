@@ -91,15 +91,16 @@ async def test_a_letter_replayed_in_a_transaction_is_not_lost_by_a_rollback() ->
 @pytest.mark.fault("F12", "what a signal handler queues is sent, also while the loop sleeps")
 async def test_a_signal_handler_s_update_is_sent_though_the_loop_is_asleep() -> None:
     """The loop waits in its selector then, and a callback that is only appended does not end that wait."""
-    async with UpdatePipeline() as pipeline:
+    pipeline = UpdatePipeline()
+    pipeline._monitor.watchdog.tick_s = 3600.0  # twice a second it would end the wait
+    async with pipeline:
         socket = RecordingSocket()
         await pipeline.register_websocket("one", socket)
-        await asyncio.sleep(0.05)
         before = signal.signal(
             signal.SIGALRM, lambda *_: pipeline.queue_agent_update("agent_001", data={"n": 1})
         )
         try:
-            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            signal.setitimer(signal.ITIMER_REAL, 0.1)  # by then the loop has nothing left to do, and sleeps
             began = asyncio.get_running_loop().time()
             await socket.until(lambda: "agent_001" in socket.states, timeout_s=10)
             assert asyncio.get_running_loop().time() - began < 5, "the signal woke the loop, not the timeout"

@@ -43,10 +43,11 @@ async def test_a_start_that_takes_longer_than_a_handshake_may_is_there_for_the_n
     class Slow:
         name = "slow"
         starts = 0
+        is_there = asyncio.Event()
 
         async def start(self, pipeline: object) -> None:
             self.starts += 1
-            await asyncio.sleep(0.2)
+            await self.is_there.wait()
 
         def stop(self) -> None: ...
 
@@ -57,6 +58,7 @@ async def test_a_start_that_takes_longer_than_a_handshake_may_is_there_for_the_n
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
                 await service.start_serving(pipeline)
+        source.is_there.set()
         async with asyncio.timeout(5):
             while service._starting:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)

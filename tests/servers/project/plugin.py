@@ -77,7 +77,7 @@ def _tick(agent_id: str, seconds: float) -> str:
     def tick() -> None:
         for n in range(int(seconds * 10)):
             get_update_pipeline().queue_agent_update(agent_id, data={"n": n})
-            time.sleep(0.1)
+            time.sleep(0.1)  # what browsers are shown meanwhile is the test
 
     threading.Thread(target=tick, name="tick", daemon=True).start()
     return "ticking"

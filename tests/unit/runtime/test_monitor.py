@@ -110,7 +110,7 @@ async def test_the_account_is_what_waits_and_is_in_flight_at_every_look_while_th
             for letter in pipeline.dead_letters.list()[:3]:
                 with contextlib.suppress(PipelineFull):
                     pipeline.replay_dead_letter(letter.number)
-            time.sleep(0.001)
+            time.sleep(0.001)  # three that never pause would leave the loop's thread no turn
 
     threads = [threading.Thread(target=queue, args=(seed,)) for seed in range(3)]
     async with pipeline:

@@ -257,7 +257,7 @@ def test_a_process_that_was_stopped_blames_nobody_and_catches_up_once() -> None:
         try:
             assert process.stdout.readline() == "stop me\n"
             os.kill(process.pid, 19)  # SIGSTOP
-            time.sleep(3.0)
+            time.sleep(3.0)  # of every clock: a stopped process has none that could be set
             process.stdin.write("go\n")
             process.stdin.flush()
             os.kill(process.pid, 18)  # SIGCONT
