@@ -25,6 +25,9 @@ MAX_LIVE_CHARS = 256 * 1024
 #: goes on from is often nobody else's place.
 MAX_EVENT_CHARS = 2 * PART_CHARS
 
+#: An event takes at least so many characters beside its data.
+MIN_EVENT_CHARS = 60
+
 #: Frames of so many characters are kept for others while the log stands still, whatever places there are.
 MAX_KEPT_CHARS = 16 * 1024 * 1024
 
@@ -51,7 +54,8 @@ class SyncLive(msgspec.Struct, frozen=True):
     """What brings connections from the same positions to the head: frames, and the positions after each.
 
     State parts come first and move nothing (Law C4), so an interruption costs a repetition and no more. Of many events
-    without any state it is the first ones, which bring it to an offset below the head. `reached` is, after each frame,
+    without any state it is the first ones, which bring it to an offset below the head; frames of such a backlog say
+    `more` while a view's last event is yet to come (Law C2). `reached` is, after each frame,
     the offset up to which all views were told everything, 0 where only the last frame says so.
     """
 
@@ -142,7 +146,11 @@ class SyncRenderer:
             size += sum(len(event.data) for events in recent.values() for event in events)
             if size > MAX_LIVE_CHARS:
                 return None
+        # A few frames follow each other at once, and nobody is catching up. Who was told that more follows has to be
+        # told the last of it: it does not share these with anybody who is further, and has that already.
         left = MAX_EVENT_CHARS
+        event_chars = sum(MIN_EVENT_CHARS + len(event.data) for events in recent.values() for event in events)
+        is_backlog = event_chars > left
         frames: list[SyncFrame] = []
         after: list[Positions] = []
         reached: list[int] = []
@@ -182,13 +190,15 @@ class SyncRenderer:
             builder = builders[place]
             for event in events:
                 builder.event(event)
+                left -= MIN_EVENT_CHARS + len(event.data)
                 if builder.size <= PART_CHARS and event is not events[-1]:
                     continue
-                left -= builder.size
-                to = channel.changed_at if event is recent[place][-1] else event.offset
+                is_last = event is recent[place][-1]
+                more = is_backlog and not is_last
+                to = channel.changed_at if is_last else event.offset
                 # All states were told, also here.
-                check = self._check(views[place], channel, builder.size, now)
-                frame = self._built(builder, current[place], to, channel, now, check)
+                check = "" if more else self._check(views[place], channel, builder.size, now)
+                frame = self._built(builder, current[place], to, channel, now, check, more=more)
                 upto = min(event.offset, before)
                 tell(frame, place, 0 if has_states else upto)
                 if left < 0 and not has_states:  # enough for now
@@ -196,10 +206,18 @@ class SyncRenderer:
         return live(head)
 
     def _built(
-        self, builder: FrameBuilder, from_: int, to: int, channel: ChannelStore, now: float, check: str
+        self,
+        builder: FrameBuilder,
+        from_: int,
+        to: int,
+        channel: ChannelStore,
+        now: float,
+        check: str,
+        *,
+        more: bool = False,
     ) -> SyncFrame:
         count = builder.view.events_until(channel, to)
-        return builder.build(self.store.epoch, from_, to, now, count, check=check)
+        return builder.build(self.store.epoch, from_, to, now, count, more=more, check=check)
 
     def _check(self, view: View, channel: ChannelStore, told: int, now: float) -> str:
         """Some agents whole, now and then, in rotation by creation. `told` is the size of the frame it may go with."""

@@ -83,7 +83,7 @@ class Viewer:
         session = self.session
         if self.live is not None:
             live, count = self.live
-            is_stale = live.to != self.world.store.head or live.views != session.views
+            is_stale = live.head != self.world.store.head or live.views != session.views
             if is_stale or session.catch_up or count == len(live.frames):
                 session.sent(live, count)
                 self.live = None
@@ -190,6 +190,8 @@ class SyncMachine(RuleBasedStateMachine):
             mock.patch.object(sync_session, "PART_CHARS", 330),
             mock.patch.object(sync_live, "PART_CHARS", 330),
             mock.patch.object(sync_live, "MAX_LIVE_CHARS", 900),
+            mock.patch.object(sync_live, "MAX_EVENT_CHARS", 100),
+            mock.patch.object(sync_live, "SHARED_CHARS", 100),
             mock.patch.object(sync_session, "MAX_LISTED_AGENTS", 2),
             mock.patch.object(sync_live, "CHECK_EVERY_S", 3.0),
             mock.patch.object(sync_live, "CHECK_SHARE", 0),
@@ -287,6 +289,12 @@ class SyncMachine(RuleBasedStateMachine):
     )
     def say(self, agent_id: str, channels: Any, priority: int) -> None:
         self.publish(EVENT, agent_id, channels, None, priority)
+
+    @rule(said=st.lists(st.tuples(st.sampled_from(AGENTS), st.sampled_from(PLACES)), min_size=4, max_size=8))
+    def chatter(self, said: list[tuple[str, Any]]) -> None:
+        """Events and no states, and more than is made at once: who reads slowly shares the first of them."""
+        for agent_id, channels in said:
+            self.publish(EVENT, agent_id, channels, None, 2)
 
     @precondition(lambda self: len(self.viewers) < 3)
     @rule(view=st.sampled_from(VIEWS))

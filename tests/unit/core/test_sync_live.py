@@ -14,7 +14,7 @@ from django_update_pipeline.core.messages import UpdateKind, UpdatePriority
 from django_update_pipeline.core.publication import Change, Publication
 from django_update_pipeline.core.store import Store
 from django_update_pipeline.core.sync_frames import FrameBuilder
-from django_update_pipeline.core.sync_live import SyncLive, SyncRenderer
+from django_update_pipeline.core.sync_live import MIN_EVENT_CHARS, SyncLive, SyncRenderer
 from django_update_pipeline.core.view import View
 
 A, B = View("a"), View("b")
@@ -239,9 +239,8 @@ def test_of_very_many_events_the_first_are_shared(world: World, monkeypatch: pyt
     monkeypatch.setattr(sync_live, "PART_CHARS", 1)
     for _ in range(5):
         world.say(text="x" * 100)
-    one = FrameBuilder(A)
-    one.event(world.store.channel("a").events_between(0, 1)[0])
-    monkeypatch.setattr(sync_live, "MAX_EVENT_CHARS", 3 * one.size - 1)
+    event_chars = MIN_EVENT_CHARS + len(world.store.channel("a").events_between(0, 1)[0].data)
+    monkeypatch.setattr(sync_live, "MAX_EVENT_CHARS", 3 * event_chars - 1)
     live = world.live(A)
     assert live is not None
     assert (live.to, live.head, live.reached) == (3, 5, [1, 2, 3])
@@ -249,9 +248,32 @@ def test_of_very_many_events_the_first_are_shared(world: World, monkeypatch: pyt
     rest = world.live(A, since=3)
     assert rest is not None
     assert (rest.to, rest.reached) == (5, [4, 5])
+    assert [json.loads(text).get("more", False) for text in live.form(asks=False)] == [True] * 3
+    assert [json.loads(text).get("more", False) for text in rest.form(asks=False)] == [False] * 2
     monkeypatch.setattr(sync_live, "MAX_LIVE_CHARS", 500)
     world.set("x", mood=1)
     assert world.live(A) is None, "states are not kept waiting behind them"
+
+
+def test_a_view_is_catching_up_until_its_last_event_is_told(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Law C2: where there is more than is made at once. A check comes once the view is up to date."""
+    monkeypatch.setattr(sync_live, "MAX_EVENT_CHARS", 500)
+    monkeypatch.setattr(sync_live, "PART_CHARS", 1)
+    world.set("y", "b", mood=1)
+    world.now += 100.0
+    for channels in "aabb":
+        world.say(channels, text="x" * 100)
+    told = world.told(A, B)
+    assert [(frame["channel"], frame.get("more", False)) for frame in told] == [
+        ("b", True),  # the state
+        ("a", True),
+        ("a", False),
+        ("b", True),
+        ("b", False),
+    ]
+    assert [("check" in frame) for frame in told] == [False, False, False, False, True]
 
 
 def test_frames_for_places_that_nobody_shares_are_not_kept_for_ever(
