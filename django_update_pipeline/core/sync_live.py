@@ -1,7 +1,8 @@
 """Live frames of the sync protocol: what brings connections from the same positions to the head, made once for all.
 
 Law C6 (sharing): connections of the same views share a frame if it reaches the head and starts at or before their
-positions, and at or above the floor. Of many events they share the first ones, which reach less than the head, if they
+positions, and at or above the floor. Where one says that more follows, they all start at the same positions: who has
+the rest already would not be told it. Of many events they share the first ones, which reach less than the head, if they
 start at the same positions.
 """
 
@@ -55,8 +56,8 @@ class SyncLive(msgspec.Struct, frozen=True):
 
     State parts come first and move nothing (Law C4), so an interruption costs a repetition and no more. Of many events
     without any state it is the first ones, which bring it to an offset below the head; frames of such a backlog say
-    `more` while a view's last event is yet to come (Law C2). `reached` is, after each frame,
-    the offset up to which all views were told everything, 0 where only the last frame says so.
+    `more` while a view's last event is yet to come (Law C2). `reached` is, after each frame, the offset up to which all
+    views were told everything, 0 where only the last frame says so.
     """
 
     views: tuple[View, ...]
@@ -67,6 +68,7 @@ class SyncLive(msgspec.Struct, frozen=True):
     reached: list[int]
     base: Positions  # where they start: to who was further, some of it is no news
     size: int  # characters of all texts
+    has_parts: bool = False  # some say that more follows, and who was told that has to be told the rest
 
     @property
     def count(self) -> int:
@@ -107,6 +109,7 @@ class SyncRenderer:
             if base == positions or (
                 live is not None
                 and live.to == live.head
+                and not live.has_parts
                 and live.size <= SHARED_CHARS
                 and all(mine >= theirs for mine, theirs in zip(positions, base, strict=True))
             ):
@@ -146,8 +149,7 @@ class SyncRenderer:
             size += sum(len(event.data) for events in recent.values() for event in events)
             if size > MAX_LIVE_CHARS:
                 return None
-        # A few frames follow each other at once, and nobody is catching up. Who was told that more follows has to be
-        # told the last of it: it does not share these with anybody who is further, and has that already.
+        # A few frames follow each other at once, and nobody is catching up.
         left = MAX_EVENT_CHARS
         event_chars = sum(MIN_EVENT_CHARS + len(event.data) for events in recent.values() for event in events)
         is_backlog = event_chars > left
@@ -155,6 +157,7 @@ class SyncRenderer:
         after: list[Positions] = []
         reached: list[int] = []
         current = list(positions)
+        has_parts = is_backlog
 
         def tell(frame: SyncFrame, place: int, upto: int = 0) -> None:
             current[place] = frame.to
@@ -164,7 +167,7 @@ class SyncRenderer:
 
         def live(to: int) -> SyncLive:
             size = sum(len(frame.text) for frame in frames)
-            return SyncLive(views, to, head, frames, after, reached, positions, size)
+            return SyncLive(views, to, head, frames, after, reached, positions, size, has_parts)
 
         for place, builder in builders.items():
             channel = store.channel(views[place].channel)
@@ -182,6 +185,7 @@ class SyncRenderer:
                     more=True,
                 )
                 tell(part, place)
+                has_parts = True
         runs = [*in_order(recent)]
         for number, (place, events) in enumerate(runs, 1):
             # An event may be in several channels: it was told everywhere only with the last of them.

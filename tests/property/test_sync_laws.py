@@ -191,7 +191,6 @@ class SyncMachine(RuleBasedStateMachine):
             mock.patch.object(sync_live, "PART_CHARS", 330),
             mock.patch.object(sync_live, "MAX_LIVE_CHARS", 900),
             mock.patch.object(sync_live, "MAX_EVENT_CHARS", 100),
-            mock.patch.object(sync_live, "SHARED_CHARS", 100),
             mock.patch.object(sync_session, "MAX_LISTED_AGENTS", 2),
             mock.patch.object(sync_live, "CHECK_EVERY_S", 3.0),
             mock.patch.object(sync_live, "CHECK_SHARE", 0),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from django_update_pipeline.core import sync_session
 
-from .sync_scene import A, B, World, finish
+from .sync_scene import A, B, World, finish, outline
 
 
 def test_states_of_all_channels_come_before_events_of_any() -> None:
@@ -59,3 +61,28 @@ def test_views_without_news_are_not_mentioned_in_a_pass_that_nobody_asked_for(ch
     viewer.session.fall_behind()
     assert finish(viewer) == [f"{channel} 1-3 agents events"], "and what is alone is one frame"
     assert not viewer.session.has_news()
+
+
+def test_who_is_told_that_more_follows_is_told_the_rest() -> None:
+    """A part shared with one who was further, and then interrupted, was the last it was told: a page stale for ever."""
+    world = World()
+    behind, further = world.viewer(A, B), world.viewer(A, B)
+    behind.settle()
+    further.settle()
+    world.say("x")
+    world.set("x", mood=1)
+    further.settle()
+    world.say("y", "b")
+    shared = behind.session.live()
+    assert shared is not None
+    assert outline([json.loads(frame.text) for frame in shared.frames]) == [
+        "a 0-0 more agents",
+        "a 0-2 events",
+        "b 0-3 events",
+    ]
+    own = further.session.live()
+    assert own is not None
+    further.take(own.frames[0])
+    further.session.sent(own, 1)
+    further.settle()
+    assert all(mirror.is_live for mirror in further.mirrors.values())
