@@ -54,7 +54,10 @@ NEVER = float("inf")
 
 
 class BatchingPolicy(Protocol):
-    """Decides when a batch is due and how many updates it may take. Called under the door's lock."""
+    """Decides when a batch is due, and how many updates go out together.
+
+    Called under the door's lock, save `measured`: that is on the loop.
+    """
 
     max_batch_size: int
     batch_timeout_ms: float
