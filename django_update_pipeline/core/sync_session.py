@@ -8,8 +8,8 @@ target, the head; sends every agent changed up to it, as it is now, in parts tha
 to it, in one order across channels, and with them the positions.
 
 Law C3 (urgent): between parts, agents touched by CRITICAL go first, with all their changes and events since the
-client's position, in parts as large as any other, which take turns with them. Before their events each view that begins
-afresh has said so: what was shown of it is older.
+client's position, in parts as large as any other, which take turns with them; also those that were touched before it
+fell behind, if they are few. Before their events each view that begins afresh has said so: what it showed is older.
 
 Law C8 (progress): a pass ends after a number of frames that its start bounds, whatever comes and goes meanwhile, and
 no compaction begins it anew: its readers are told which tombstones are dropped, and remember it until a frame that says
@@ -25,6 +25,9 @@ from .sync_frames import PART_CHARS, FrameBuilder, SyncFrame
 from .sync_live import MAX_LISTED_AGENTS, Positions, SyncLive, SyncRenderer, in_order
 from .sync_pass import Overtaking, Pass, Told, Turn
 from .view import View
+
+#: Of so many agents what was urgent when a pass began goes first.
+MAX_FIRST_AGENTS = 16
 
 #: A part is closed, however little is in it, when so many agents were looked at: a projection may show nothing of them.
 MAX_LOOKED_AT_AGENTS = 256
@@ -88,14 +91,18 @@ class SyncSession:
         self.views = tuple(view for view, _ in kept)
         self.positions = tuple(position for _, position in kept)
 
-    def fall_behind(self, urgent_since: int | None = None) -> None:
+    def fall_behind(self) -> None:
         """Begins a pass through the store up to the head (or begins it again).
 
-        What became urgent above `urgent_since` goes first; None: only what becomes so from now on overtakes.
+        What became urgent since its position goes first where that is of few agents. Of many it is told in its turn,
+        since what goes first is told once more there, and only what becomes urgent from now on overtakes.
         """
+        since = self.position
+        channels = [self.store.channel(name) for name in self.channels]
+        urgent = {agent_id for channel in channels for _, agent_id in channel.urgent_since(since)}
         catch_up = self._begin(self._turns())
-        if urgent_since is not None:
-            catch_up.urgent, catch_up.may_overtake = urgent_since, True
+        if 0 < len(urgent) <= MAX_FIRST_AGENTS:
+            catch_up.urgent, catch_up.may_overtake = since, True
 
     def _turns(self) -> list[Turn]:
         """Each view as it stands now: what a new pass has to begin with."""
@@ -175,10 +182,10 @@ class SyncSession:
         reached = live.reached[count - 1] if count else 0
         if reached <= self.position:
             self.fall_behind()  # what was not written is told anew, newest
-        elif any(self.store.channel(name).urgent_since(reached) for name in self.channels):
-            self.fall_behind(urgent_since=reached)
-        else:
-            self.position = reached  # only events are left: the next of them go on from there
+            return
+        self.position = reached  # only events are left: the next of them go on from there
+        if any(self.store.channel(name).urgent_since(reached) for name in self.channels):
+            self.fall_behind()  # unless something may not wait behind them
 
     def next_frame(self) -> SyncFrame | None:
         """The next frame of the pass, read from the store now; None ends the pass."""

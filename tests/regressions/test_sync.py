@@ -104,9 +104,8 @@ def test_a_view_that_begins_afresh_says_so_before_urgent_events_of_another() -> 
     viewer.settle()
     world.remove("x")
     world.store.channels["a"].compact()
-    before = world.store.head
     world.say("x", "ab", CRITICAL)
-    viewer.session.fall_behind(urgent_since=before)
+    viewer.session.fall_behind()
     while not viewer.said(B):
         viewer.step()
     assert not viewer.mirrors[A].is_live

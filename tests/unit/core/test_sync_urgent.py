@@ -104,8 +104,12 @@ def test_an_urgent_removal_is_told_from_the_floor_itself(small_parts: None) -> N
     assert outline([viewer.step() or {}]) == ["a 8-8 urgent more removed"]
 
 
-def test_nothing_is_urgent_that_was_not_said_to_be(small_parts: None) -> None:
-    """Nor what was urgent before the pass began, and has its turn in it."""
+@pytest.mark.parametrize(("most", "first"), [(3, 3), (2, 0)])
+def test_what_was_urgent_before_a_pass_goes_first_where_it_is_of_few(
+    small_parts: None, monkeypatch: pytest.MonkeyPatch, most: int, first: int
+) -> None:
+    """Of many it has its turn with all the rest, and of a snapshot it is a part as any other."""
+    monkeypatch.setattr(sync_session, "MAX_FIRST_AGENTS", most)
     world = World()
     for name in "vwx":
         world.set(name, priority=CRITICAL, mood="calm")
@@ -117,8 +121,11 @@ def test_nothing_is_urgent_that_was_not_said_to_be(small_parts: None) -> None:
         world.say(name, priority=CRITICAL)
     viewer.session.fall_behind()
     told = finish(viewer)
-    assert len(told) == 6
-    assert not any("urgent" in frame for frame in told)
+    assert len(told) == 6 + first
+    assert ["urgent" in frame for frame in told][: 2 * first : 2] == [True] * first, (
+        "they take turns with the rest"
+    )
+    assert sum("urgent" in frame for frame in told) == first
 
 
 def test_an_urgent_part_of_a_snapshot_brings_no_old_event(small_parts: None) -> None:
@@ -226,9 +233,8 @@ def test_a_view_that_begins_afresh_is_reset_before_urgent_events_of_another(smal
     viewer.settle()
     world.remove("x")
     world.store.channels["a"].compact()
-    before = world.store.head
     world.say("x", "b", CRITICAL)
-    viewer.session.fall_behind(urgent_since=before)
+    viewer.session.fall_behind()
     while not viewer.said(B):
         viewer.step()
     assert viewer.shown(A) == {}
