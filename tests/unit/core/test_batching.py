@@ -240,14 +240,15 @@ def test_a_limit_may_be_several_batches():
 
 
 class Noting(AdaptiveBatching):
-    """Flushes of up to five batches; what it is told of them."""
+    """Flushes of so many batches of one; what it is told of them."""
 
-    def __init__(self):
+    def __init__(self, most=5):
         super().__init__(BatchingConfig(max_batch_size=1))
+        self.most = most
         self.told = []
 
     def limit(self):
-        return 5
+        return self.most
 
     def flushed(self, classes, now):
         self.told.append((set(classes), now))
@@ -265,13 +266,15 @@ def test_of_one_flush_the_policy_is_told_once_a_class():
     assert policy.told == [({NORMAL}, 1.0), ({HIGH}, 1.0)]
 
 
-def test_what_a_flush_leaves_behind_is_due_as_it_began():
-    processor = BatchProcessor(Noting())
+@pytest.mark.parametrize(("limit", "batches"), [(0, 1), (1, 1), (2, 2), (5, 5)])
+def test_what_a_flush_leaves_behind_is_due_as_it_began(limit, batches):
+    processor = BatchProcessor(Noting(limit))
     for number in range(7):
         processor.accept(update(f"agent {number}", NORMAL, 0.0))
-    assert processor.take_due(1.0)
-    while processor.take_more(1.0, 0):
-        pass
+    taken = [processor.take_due(1.0)]
+    while batch := processor.take_more(1.0, 0):
+        taken.append(batch)
+    assert [len(batch) for batch in taken] == [1] * batches
     assert processor.is_behind
     assert processor.next_due == 1.0
 
