@@ -74,7 +74,8 @@ class UpdateMessage(msgspec.Struct, eq=False):
 
     `accepted_at` is in monotonic seconds, `timestamp` in Unix seconds (when it was queued). `retry_count`
     counts failures of the update itself, never an outage's. `seq`, `rank` and `deadline` are its place in the
-    queue. A Struct, because making one is a good part of what queueing costs; `of` makes one from plain data.
+    queue, `revision` is how often another was composed into it. A Struct, because making one is a good part of
+    what queueing costs; `of` makes one from plain data.
     """
 
     agent_id: str
@@ -93,6 +94,7 @@ class UpdateMessage(msgspec.Struct, eq=False):
     seq: int = 0
     rank: int = 1
     deadline: float = 0.0
+    revision: int = 0
 
     @classmethod
     def of(

@@ -82,6 +82,7 @@ class Chain:
 
 def overlay(older: UpdateMessage, newer: UpdateMessage) -> None:
     """Makes `older` say what `older` and then `newer` would have said (Law Q2); both are state updates."""
+    older.revision += 1
     if newer.kind is not _MERGE:
         older.kind = newer.kind
         older.payload = newer.payload

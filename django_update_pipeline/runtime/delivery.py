@@ -5,9 +5,9 @@ as it is and the breaker says when it is tried again. An update that fails for w
 transformer, the transport's rejection, or failing alone while others passed) spends one of its own, backs off,
 and in the end is dead-lettered; its agent's later updates wait for it.
 
-An event whose publication was tried keeps its id and place in it, also when it backs off alone: the transport may
-have taken it and only the answer was lost, and it must not arrive twice (Law Q4). State may: applying it again
-changes nothing.
+An update whose publication was tried keeps its id and place in it, also when it backs off alone: the transport may
+have taken it and only the answer was lost, and an event must not arrive twice, nor a state once more after a newer one
+(Law Q4).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 
 from ..core.batching import BatchProcessor
 from ..core.dead_letters import DeadLetters
-from ..core.messages import UpdateKind, UpdateMessage, UpdatePriority
+from ..core.messages import UpdateMessage, UpdatePriority
 from ..core.ports import Breaker, Clock, RetryPolicy, Transformer, Transport
 from ..core.publication import Change, Publication
 from ..exceptions import UpdatesRejected
@@ -88,7 +88,6 @@ class Delivery:
         self.delivered: list[UpdateMessage] = []  # by the last call of `deliver` or `resume`
         self.made_bytes = 0  # of content, in what that call had published
         self._works: list[Work] = []
-        self._frozen = self.settling.frozen
 
     @property
     def in_flight(self) -> list[UpdateMessage]:
@@ -132,16 +131,16 @@ class Delivery:
     # making ready
 
     def _add(self, batch: list[UpdateMessage]) -> None:
-        """Takes a batch in. A frozen event keeps its own publication; what follows it of its agent is held back."""
-        if not self._frozen:
+        """Takes a batch in. What is frozen keeps its own publication; what follows it of its agent is held back."""
+        settling = self.settling
+        if not settling.frozen:
             self._works.append(Work(batch))
             return
         rest: list[UpdateMessage] = []
         seen: set[str] = set()
         for update in batch:
-            if id(update) in self._frozen and update.agent_id not in seen:
-                _, publication = self._frozen.pop(id(update))
-                self._works.append(Work([update], publication, [update], attempts=1))
+            if settling.is_frozen(update) and update.agent_id not in seen:
+                self._works.append(Work([update], settling.thaw(update), [update], attempts=1))
             else:
                 rest.append(update)
             seen.add(update.agent_id)
@@ -155,11 +154,12 @@ class Delivery:
 
     def _freeze(self, work: Work, outcomes: list[Outcome]) -> None:
         changes: list[Change] = []
+        frozen, is_frozen = self.settling.frozen, self.settling.is_frozen
         # What follows an update of its agent that did not come through waits for it.
         stopped = {u.agent_id for other in self._works if other is not work for u in other.batch}
         for update, made in zip(work.batch, outcomes, strict=True):
-            if (stopped and update.agent_id in stopped) or (self._frozen and id(update) in self._frozen):
-                stopped.add(update.agent_id)  # a frozen event goes alone, under the id it was tried with
+            if (stopped and update.agent_id in stopped) or (frozen and is_frozen(update)):
+                stopped.add(update.agent_id)  # what is frozen goes alone, under the id it was tried with
                 work.held_back.append(update)
                 if made is LEFT_BEHIND:  # it goes back with this batch, and must not come back once more
                     self.maker.forget(update)
@@ -311,8 +311,8 @@ class Delivery:
                     work.held_back.append(update)
                 else:
                     work.failed.append((update, "rejected", cause))
-                if update.kind is UpdateKind.EVENT and place not in work.refused:
-                    self._frozen[id(update)] = update, parts[place]
+                if place not in work.refused:
+                    self.settling.freeze(update, parts[place])
         if work.left:
             self._catch(work)
         self.delivered += work.published

@@ -48,16 +48,33 @@ class Settling:
         self.clock = clock
         self.wait_for_part_s = wait_for_part_s
         self.on_dead_letter = on_dead_letter
-        # Events that wait again and keep their place in a publication; by the update's identity.
-        self.frozen: dict[int, tuple[UpdateMessage, Publication]] = {}
+        # What waits again and keeps its place in a publication; by the update's identity, with its revision.
+        self.frozen: dict[int, tuple[UpdateMessage, Publication, int]] = {}
         self.failed_updates = 0
         self.retries = 0
         self.burials: dict[str, int] = {}  # how many updates died, by reason
         self._complaints = Repeats()
 
-    def thaw(self, update: UpdateMessage) -> None:
-        """An update left the queue otherwise than by delivery."""
-        self.frozen.pop(id(update), None)
+    def freeze(self, update: UpdateMessage, publication: Publication) -> None:
+        """An update that may have been applied waits again: it keeps its place for as long as it stays what it is.
+
+        A state that is asked for when it is sent does not: what it will say is newer.
+        """
+        if update.load is None:
+            self.frozen[id(update)] = update, publication, update.revision
+
+    def is_frozen(self, update: UpdateMessage) -> bool:
+        """Whether an update keeps its place; one that another was composed into is new."""
+        kept = self.frozen.get(id(update))
+        if kept is not None and kept[2] != update.revision:
+            del self.frozen[id(update)]
+            return False
+        return kept is not None
+
+    def thaw(self, update: UpdateMessage) -> Publication | None:
+        """An update leaves the queue, for whatever reason; the publication in which it has a place, if any."""
+        kept = self.frozen.pop(id(update), None)
+        return None if kept is None else kept[1]
 
     def settle(self, work: Work, busy: set[str]) -> None:
         """Settles a batch. Agents in `busy` have others in flight, and do not go on yet."""
@@ -69,7 +86,17 @@ class Settling:
                     waiter.delivered()
         if work.failed or work.held_back or work.swallowed or work.waiting:
             self._settle_rest(work)
+        if self.frozen:
+            self._forget_replaced({update.agent_id for update in work.batch} - busy)
         self.release([u for u in work.batch if u.agent_id not in busy] if busy else work.batch)
+
+    def _forget_replaced(self, agents: set[str]) -> None:
+        """Of agents with nothing in flight: a full state may have taken the place of one that waited again."""
+        for update, _, _ in list(self.frozen.values()):
+            if update.agent_id in agents:
+                chain = self.queue.chains.get(update.agent_id)
+                if chain is None or update not in chain.updates:
+                    self.thaw(update)
 
     def release(self, updates: list[UpdateMessage]) -> None:
         """Lets agents go on, save those with an update that was left behind; what can be taken is due."""

@@ -192,7 +192,7 @@ def test_after_a_storm_each_event_was_told_once_and_in_order_and_all_is_accounte
                     "from its first event on, none is missing"
                 )
         assert not pipeline._queue.chains
-        assert not pipeline._delivery._frozen
+        assert not pipeline._delivery.settling.frozen
         assert (await pipeline.stop()).pending == 0
         await asyncio.sleep(1)
         assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -22,7 +22,7 @@ SEEDS = 10_000
 CHUNK = 20
 
 #: Histories that broke a promise once, outside of those that are played anyway.
-KNOWN = (452, 796, 1645, 1757, 1820, 2302, 7618)
+KNOWN = (452, 796, 1238, 1645, 1757, 1820, 2302, 7618)
 
 
 def play(seed: int) -> World:

@@ -228,6 +228,51 @@ async def test_a_transport_that_loses_every_other_answer_delivers_each_event_onc
         }
 
 
+@pytest.mark.parametrize("seed", range(8))
+@in_virtual_time
+async def test_a_state_whose_answer_was_lost_is_not_applied_once_more_after_a_newer_one(
+    make_pipeline: MakePipeline, seed: int
+) -> None:
+    """States of one agent for several sets of channels: an older one that was tried again went over the newer one."""
+    import random
+
+    chance = random.Random(seed)
+    transport = FaultyTransport()
+    pipeline = make_pipeline(
+        transport, clock="loop", retry={"max_retries": 50}, circuit_breaker={"recovery_timeout": 0.5}
+    )
+    publish = transport.publish
+    shown: dict[str, int] = {}
+    went_back: list[tuple[str, int, int]] = []
+
+    async def flaky(publication: Any) -> None:
+        fate = chance.random()
+        if fate < 0.2:
+            raise ConnectionError("before")
+        try:
+            await publish(publication)
+        finally:
+            for agent, text in pipeline.store.states("a").items():
+                n = msgspec.json.decode(text)["n"]
+                if n < shown.get(agent, 0):
+                    went_back.append((agent, n, shown[agent]))
+                shown[agent] = n
+        if fate > 0.6:
+            raise ConnectionError("after")
+
+    transport.publish = flaky  # type: ignore[method-assign]
+    async with pipeline:
+        for n in range(150):
+            channels = chance.choice((("a",), ("a", "b"), ("b",)))
+            pipeline.queue_agent_update(f"agent_{chance.randrange(3)}", data={"n": n}, channels=channels)
+            if chance.random() < 0.3:
+                await asyncio.sleep(chance.random())
+        await settled(pipeline, 100_000)
+        assert shown
+        assert went_back == []
+        assert not pipeline._delivery.settling.frozen
+
+
 # poison
 
 
