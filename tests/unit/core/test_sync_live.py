@@ -316,6 +316,21 @@ def test_frames_with_states_are_told_to_the_end_or_anew(
     assert (live.to, live.reached) == (3, [0, 0])
 
 
+def test_a_backlog_with_states_has_parts_and_serves_nobody_who_has_more(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has all of it would be left at a frame that says that more follows."""
+    monkeypatch.setattr(sync_live, "PART_CHARS", 1)
+    monkeypatch.setattr(sync_live, "MAX_EVENT_CHARS", 1)
+    world.set("x", mood=1)
+    world.say("a")
+    world.say("a")
+    live = world.live(A)
+    assert live is not None
+    assert live.to == live.head
+    assert live.has_parts is True
+
+
 def test_states_of_several_channels_are_told_to_the_end_or_anew(world: World) -> None:
     world.set("x", "a", mood=1)
     world.set("x", "b", mood=1)
