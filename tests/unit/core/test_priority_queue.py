@@ -122,6 +122,13 @@ def test_a_patch_is_laid_over_a_waiting_state():
     assert (update.kind, update.data) == (REPLACE, {"g": 2})
 
 
+def test_a_waiting_state_counts_what_is_composed_into_it():
+    """Who keeps a state's place in a publication sees by that whether it is still the same."""
+    waiting = patch({"mood": "1"})
+    queue_of(waiting, patch({"mood": "2"}), patch({"mood": "3"}))
+    assert waiting.revision == 2
+
+
 def test_a_patch_after_a_removal_is_a_new_state():
     queue = queue_of(removal(), patch({"g": 2, "h": None}))
     (update,) = queue.take(1)
