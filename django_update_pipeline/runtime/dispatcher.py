@@ -167,9 +167,8 @@ class Dispatcher:
             if has_turned:
                 flush = Flush(began)
             if not flush.size:
-                loop.call_soon(
-                    self._handed_out, flush
-                )  # behind the connections' turn, which is asked for already
+                # Behind the connections' turn, which is asked for already.
+                loop.call_soon(self._handed_out, flush)
             flush.size += len(batch)
             flush.delivered += delivery.delivered
             self.last_batch_size = len(batch)

@@ -96,23 +96,6 @@ def test_a_removal_that_was_compacted_away_is_told_though_the_frame_that_said_so
     assert set(viewer.shown(B)) == {"y"}
 
 
-def test_a_view_that_begins_afresh_says_so_before_urgent_events_of_another() -> None:
-    """Its agent was gone, so no urgent part was of that view: it was shown as live, with a state before the event."""
-    world = World()
-    world.set("x", "ab", mood=1)
-    viewer = world.viewer(A, B)
-    viewer.settle()
-    world.remove("x")
-    world.store.channels["a"].compact()
-    world.say("x", "ab", CRITICAL)
-    viewer.session.fall_behind()
-    while not viewer.said(B):
-        viewer.step()
-    assert not viewer.mirrors[A].is_live
-    assert viewer.shown(A) == {}
-    assert not any(frame.get("reset") for frame in viewer.settle())
-
-
 def test_an_agent_that_came_back_does_not_go_away_again_while_a_pass_begins_anew() -> None:
     """Its removal was told at the start, and its state parts later, though it was shown already."""
     world = World()

@@ -177,6 +177,7 @@ def _health(server: Server) -> Iterator[Finding]:
 
 def _urls_of(servers: Servers) -> list[str]:
     """Where the servers' own sockets are, as far as requests have told them. A server that hangs is told elsewhere."""
+    # Nothing is bound here: these are what a server says that listens everywhere.
     everywhere = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104
     urls = [
         f"ws://{everywhere.get(host, f'[{host}]' if ':' in host else host)}:{port}{path}"

@@ -225,7 +225,10 @@ def test_urgent_events_of_all_channels_together_are_no_more_than_a_part_at_a_tim
     assert len(viewer.said(A)) == len(viewer.said(B)) == 5
 
 
-def test_a_view_that_begins_afresh_is_reset_before_urgent_events_of_another(small_parts: None) -> None:
+@pytest.mark.parametrize("channels", ["b", "ab"])
+def test_a_view_that_begins_afresh_is_reset_before_urgent_events_of_another(
+    small_parts: None, channels: str
+) -> None:
     """Where its agent is gone no urgent part is of that view; what is shown of it is older than the event."""
     world = World()
     world.set("x", "ab", mood=1)
@@ -233,7 +236,7 @@ def test_a_view_that_begins_afresh_is_reset_before_urgent_events_of_another(smal
     viewer.settle()
     world.remove("x")
     world.store.channels["a"].compact()
-    world.say("x", "b", CRITICAL)
+    world.say("x", channels, CRITICAL)
     viewer.session.fall_behind()
     while not viewer.said(B):
         viewer.step()
